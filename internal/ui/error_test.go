@@ -1,0 +1,64 @@
+package ui
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+type curable struct{ what, next string }
+
+func (c curable) Error() string  { return c.what }
+func (c curable) Remedy() string { return c.next }
+
+func TestErrorGolden(t *testing.T) {
+	t.Parallel()
+	denied := curable{"GET https://localhost:5000/v2/: 401 Unauthorized", "log in with docker login localhost:5000"}
+	full := curable{"no space left on device", "free space with mage wipe -workers"}
+	err := fmt.Errorf("building %q: %w", "hello", errors.Join(
+		fmt.Errorf("pushing %q: %w", "linux/arm64", denied),
+		fmt.Errorf("pushing %q: %w", "linux/arm/v7", denied),
+		fmt.Errorf("solving %q: process printed\x1b[2J\r\n\tline two\n\nline four: %w", "linux/arm/v6", full),
+	))
+	for name, traits := range places {
+		s, _, out := Buffers(traits)
+		Error(s.Err, err)
+		golden(t, "error-"+name+".golden", out.Bytes())
+	}
+}
+
+// stacked prints a stack with %+v, as pkg/errors does.
+type stacked struct{}
+
+func (stacked) Error() string { return "boom" }
+func (stacked) Format(f fmt.State, _ rune) {
+	fmt.Fprint(f, "boom\n/root/go/src/main.go:12")
+}
+
+func TestError(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{errors.New("one line"), "error: one line\n"},
+		{errors.New(""), "error: \n"},
+		{stacked{}, "error: boom\n"},
+		{curable{"broken", " "}, "error: broken\n"},
+		{fmt.Errorf("outer: %w", curable{"broken", "mend it"}), "error: outer: broken\nnext: mend it\n"},
+	}
+	for _, tt := range tests {
+		s, _, out := Buffers(Traits{})
+		Error(s.Err, tt.err)
+		if got := out.String(); got != tt.want {
+			t.Errorf("Error(%v) wrote %q, want %q", tt.err, got, tt.want)
+		}
+	}
+	s, _, out := Buffers(Traits{Color: true})
+	Error(s.Err, errors.New("broken"))
+	if !strings.HasPrefix(out.String(), "\x1b[31merror: broken") {
+		t.Errorf("Error with colour wrote %q, want red", out)
+	}
+}
