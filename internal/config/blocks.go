@@ -1,0 +1,225 @@
+package config
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// PlatformOverride is a `platform` block of a target: what differs for one
+// platform.
+type PlatformOverride struct {
+	Name       string             `hcl:"name,label"`
+	Args       map[string]*string `hcl:"args,optional"`
+	Context    *string            `hcl:"context,optional"`
+	Dockerfile *string            `hcl:"dockerfile,optional"`
+	Target     *string            `hcl:"target,optional"`
+	// OSVersion and OSFeatures are written into the child's descriptor.
+	OSVersion  *string  `hcl:"os_version,optional"`
+	OSFeatures []string `hcl:"os_features,optional"`
+	// Optional lets a release go out without this platform, by name and in red.
+	Optional *bool `hcl:"optional,optional"`
+
+	Body hcl.Body `hcl:",body"`
+
+	// Platform is Name, normalised.
+	Platform ocispecs.Platform
+}
+
+// Prepare is the `prepare` block of a target: a command on the workstation,
+// run once a platform before its solve.
+type Prepare struct {
+	// Command is the program and its arguments. $TARGETPLATFORM and the other
+	// TARGET*, GOOS, GOARCH, GOARM variables are replaced in each argument; no
+	// shell is involved.
+	Command []string `hcl:"command"`
+	// Dir is where it runs; left out: the target's context directory.
+	Dir string `hcl:"dir,optional"`
+	// Env is added to the environment.
+	Env map[string]string `hcl:"env,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// Smoke is a `smoke` block of a target: one run of the image on a device.
+type Smoke struct {
+	// Command are the arguments of the image's own entrypoint.
+	Command []string          `hcl:"command,optional"`
+	Env     map[string]string `hcl:"env,optional"`
+	Expect  *Expect           `hcl:"expect,block"`
+	HTTP    *HTTP             `hcl:"http,block"`
+	// TimeoutText bounds pull and run on one device; left out: 60s.
+	TimeoutText string `hcl:"timeout,optional"`
+	// Retries is how often a failed case is tried again; left out: never.
+	Retries int `hcl:"retries,optional"`
+
+	Body hcl.Body `hcl:",body"`
+
+	Timeout time.Duration
+}
+
+// Expect is what a smoke run must give. Patterns are Go regular expressions
+// (https://pkg.go.dev/regexp/syntax), matched line by line anywhere in the output.
+type Expect struct {
+	ExitCode  int      `hcl:"exit_code,optional"`
+	Stdout    []string `hcl:"stdout,optional"`
+	Stderr    []string `hcl:"stderr,optional"`
+	NotStdout []string `hcl:"not_stdout,optional"`
+	NotStderr []string `hcl:"not_stderr,optional"`
+	// Files must exist in the container.
+	Files []string `hcl:"files,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// HTTP is a check made from the device against the running container.
+type HTTP struct {
+	Port   int    `hcl:"port"`
+	Path   string `hcl:"path,optional"`
+	Status int    `hcl:"status,optional"`
+	// Body of the response must match this regular expression.
+	Match        string `hcl:"body,optional"`
+	IntervalText string `hcl:"interval,optional"`
+
+	Body hcl.Body `hcl:",body"`
+
+	Interval time.Duration
+}
+
+// Worker is a `worker` block: a BuildKit daemon.
+type Worker struct {
+	Name string `hcl:"name,label"`
+	// Address is unix://, tcp://, ssh://, docker-container://,
+	// podman-container://, nerdctl-container://, kube-pod:// or "auto".
+	Address string `hcl:"address,optional"`
+	// PlatformNames are what it builds natively; left out: what it reports.
+	PlatformNames []string `hcl:"platforms,optional"`
+	EmulateNames  []string `hcl:"emulates,optional"`
+	// Slots is how many solves it runs at a time; 0 is the default of 4.
+	Slots int `hcl:"slots,optional"`
+	// Push is "worker" or "client": who pushes the image.
+	Push string `hcl:"push,optional"`
+	TLS  *TLS   `hcl:"tls,block"`
+
+	Body hcl.Body `hcl:",body"`
+
+	Platforms []ocispecs.Platform
+	Emulates  []ocispecs.Platform
+}
+
+// TLS is the `tls` block of a worker at a tcp:// address.
+type TLS struct {
+	CA         string `hcl:"ca,optional"`
+	Cert       string `hcl:"cert,optional"`
+	Key        string `hcl:"key,optional"`
+	ServerName string `hcl:"server_name,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// Registry is a `registry` block: how every step reaches one registry host.
+type Registry struct {
+	// Host as it stands in references, with the port.
+	Host string `hcl:"host,label"`
+	// Embedded runs a registry on this machine under that name.
+	Embedded bool `hcl:"embedded,optional"`
+	// Insecure allows plain HTTP and unverified certificates.
+	Insecure bool `hcl:"insecure,optional"`
+	// CA is a PEM file that signs the registry's certificate.
+	CA string `hcl:"ca,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// Device is a `device` block: a machine that runs the released image.
+type Device struct {
+	Name string `hcl:"name,label"`
+	// Host is anything ssh(1) takes, or "local" for this machine.
+	Host string `hcl:"host,optional"`
+	// Worker makes a worker its own device, instead of Host.
+	Worker string `hcl:"worker,optional"`
+	// PlatformName is what the device runs; left out: asked of the device.
+	PlatformName string `hcl:"platform,optional"`
+	// Runtime is docker, podman or nerdctl; left out: the first found.
+	Runtime  string   `hcl:"runtime,optional"`
+	Optional bool     `hcl:"optional,optional"`
+	RunArgs  []string `hcl:"run_args,optional"`
+
+	Body hcl.Body `hcl:",body"`
+
+	// Platform is PlatformName, normalised, or nil.
+	Platform *ocispecs.Platform
+}
+
+// Release is the `release` block: the rules of a release.
+type Release struct {
+	// Emulation is forbid, warn or allow.
+	Emulation string `hcl:"emulation,optional"`
+	// Attestations is keep or strip.
+	Attestations string `hcl:"attestations,optional"`
+	// MediaTypes is oci or docker.
+	MediaTypes string `hcl:"media_types,optional"`
+	// ArchTags is the pattern of the tags of single platforms, "" for none.
+	ArchTags string `hcl:"arch_tags,optional"`
+	// Prove runs the smoke cases before any tag moves.
+	Prove bool `hcl:"prove,optional"`
+	// FailOn is the severity that stops a release: error, warning or note.
+	FailOn string `hcl:"fail_on,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// ownBlocks are the top-level blocks that bake does not know.
+type ownBlocks struct {
+	Workers    []*Worker   `hcl:"worker,block"`
+	Registries []*Registry `hcl:"registry,block"`
+	Devices    []*Device   `hcl:"device,block"`
+	Releases   []*Release  `hcl:"release,block"`
+}
+
+// targetBlocks are the blocks of a target that bake does not know.
+type targetBlocks struct {
+	Overrides []*PlatformOverride `hcl:"platform,block"`
+	Prepare   *Prepare            `hcl:"prepare,block"`
+	Smokes    []*Smoke            `hcl:"smoke,block"`
+}
+
+func defaultRelease() Release {
+	return Release{
+		Emulation:    "warn",
+		Attestations: "keep",
+		MediaTypes:   "oci",
+		ArchTags:     "{tag}-{arch}{variant}",
+		Prove:        true,
+		FailOn:       "error",
+	}
+}
+
+// mergeOverrides lays over by platform name; what one block leaves out stays.
+func mergeOverrides(base, over []*PlatformOverride) []*PlatformOverride {
+	out := append([]*PlatformOverride(nil), base...)
+next:
+	for _, o := range over {
+		for i, b := range out {
+			if b.Name != o.Name {
+				continue
+			}
+			m := *b
+			m.Args = overlay(b.Args, o.Args)
+			replace(&m.Context, o.Context)
+			replace(&m.Dockerfile, o.Dockerfile)
+			replace(&m.Target, o.Target)
+			replace(&m.OSVersion, o.OSVersion)
+			replace(&m.Optional, o.Optional)
+			if o.OSFeatures != nil {
+				m.OSFeatures = o.OSFeatures
+			}
+			m.Body = o.Body
+			out[i] = &m
+			continue next
+		}
+		out = append(out, o)
+	}
+	return out
+}

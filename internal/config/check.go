@@ -1,0 +1,343 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/hashicorp/hcl/v2"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// check says what the values cannot mean, all of it, and fills the parsed
+// fields of the blocks.
+func (c *Config) check() hcl.Diagnostics {
+	diags := c.checkNames()
+	for _, t := range c.Targets {
+		diags = append(diags, t.check()...)
+	}
+	for _, w := range c.Workers {
+		diags = append(diags, w.check()...)
+	}
+	diags = append(diags, c.checkAddresses()...)
+	for _, r := range c.Registries {
+		diags = append(diags, r.check()...)
+	}
+	for _, d := range c.Devices {
+		diags = append(diags, c.checkDevice(d)...)
+	}
+	return append(diags, c.Release.check()...)
+}
+
+func (t *Target) check() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	fail := func(subject *hcl.Range, summary, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: subject})
+	}
+	for _, p := range t.Platforms {
+		if _, err := ParsePlatform(p); p != "" && err != nil {
+			fail(t.Where("platforms", p), "Invalid platform", "%s", sentence(err))
+		}
+	}
+	for _, tag := range t.Tags {
+		if tag == "" {
+			continue
+		}
+		if err := checkTag(tag); err != nil {
+			fail(t.Where("tags", tag), "Invalid tag", "%s", sentence(err))
+		}
+	}
+	for _, a := range t.Annotations {
+		if _, err := ParseAnnotation(a); a != "" && err != nil {
+			fail(t.Where("annotations", a), "Invalid annotation", "%s", sentence(err))
+		}
+	}
+	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
+		fail(t.Where("network", ""), "Invalid network", "The network mode %q is none of default, host and none.", *t.Network)
+	}
+	for _, o := range t.Overrides {
+		p, err := ParsePlatform(o.Name)
+		if err != nil {
+			fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "%s", sentence(err))
+		}
+		o.Platform = p
+	}
+	if p := t.Prepare; p != nil && len(p.Command) == 0 {
+		fail(at(p.Body, "command", -1), "Empty command", "A prepare block runs a command: command = [\"make\", \"dist\"].")
+	}
+	for _, s := range t.Smokes {
+		diags = append(diags, s.check()...)
+	}
+	return diags
+}
+
+func (s *Smoke) check() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	s.Timeout = duration(s.Body, "timeout", s.TimeoutText, time.Minute, &diags)
+	if s.Retries < 0 {
+		diags = append(diags, attrError(blockAttr(s.Body, "retries"), "Invalid retries", "The number of retries cannot be negative.")...)
+	}
+	if e := s.Expect; e != nil {
+		for name, list := range map[string][]string{"stdout": e.Stdout, "stderr": e.Stderr, "not_stdout": e.NotStdout, "not_stderr": e.NotStderr} {
+			for i, re := range list {
+				if _, err := regexp.Compile(re); err != nil {
+					diags = append(diags, &hcl.Diagnostic{
+						Severity: hcl.DiagError, Summary: "Invalid regular expression", Detail: fmt.Sprintf("%s: %v.", name, err),
+						Subject: at(e.Body, name, i),
+					})
+				}
+			}
+		}
+	}
+	if h := s.HTTP; h != nil {
+		h.Interval = duration(h.Body, "interval", h.IntervalText, 500*time.Millisecond, &diags)
+		if h.Path == "" {
+			h.Path = "/"
+		}
+		if h.Status == 0 {
+			h.Status = 200
+		}
+		fail := func(attr, format string, args ...any) {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid http check", Detail: fmt.Sprintf(format, args...), Subject: at(h.Body, attr, -1)})
+		}
+		if h.Port < 1 || h.Port > 65535 {
+			fail("port", "%d is no TCP port; ports are 1 to 65535.", h.Port)
+		}
+		if !strings.HasPrefix(h.Path, "/") {
+			fail("path", "The path %q does not begin with a slash.", h.Path)
+		}
+		if h.Status < 100 || h.Status > 599 {
+			fail("status", "%d is no HTTP status.", h.Status)
+		}
+		if _, err := regexp.Compile(h.Match); err != nil {
+			fail("body", "The pattern of the body: %v.", err)
+		}
+	}
+	return diags
+}
+
+var workerSchemes = []string{"unix", "tcp", "ssh", "docker-container", "podman-container", "nerdctl-container", "kube-pod"}
+
+func (w *Worker) check() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	w.Platforms = platformList(w.Body, "platforms", w.PlatformNames, &diags)
+	w.Emulates = platformList(w.Body, "emulates", w.EmulateNames, &diags)
+	if w.Address == "" {
+		w.Address = "auto"
+	}
+	if w.Address != "auto" {
+		scheme, rest, ok := strings.Cut(w.Address, "://")
+		if !ok || !slices.Contains(workerSchemes, scheme) || rest == "" {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Invalid worker address",
+				Detail:  fmt.Sprintf("The address %q is neither \"auto\" nor one of: %s://….", w.Address, strings.Join(workerSchemes, "://…, ")),
+				Subject: at(w.Body, "address", -1),
+			})
+		}
+		if w.TLS != nil && scheme != "tcp" && ok {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "TLS without TCP",
+				Detail:  fmt.Sprintf("A tls block belongs to a tcp:// address; %s:// has a protection of its own.", scheme),
+				Subject: w.TLS.Body.MissingItemRange().Ptr(),
+			})
+		}
+	}
+	if w.Slots < 0 {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid slots", Detail: "The number of solves at a time is 1 or more.", Subject: at(w.Body, "slots", -1)})
+	}
+	w.Push = oneOf(w.Body, "push", w.Push, &diags, "worker", "client")
+	return diags
+}
+
+func (c *Config) checkAddresses() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	seen := map[string]*Worker{}
+	for _, w := range c.Workers {
+		if prev, ok := seen[w.Address]; ok {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Two workers on one address",
+				Detail:  fmt.Sprintf("Worker %q has the address of worker %q: %s. One daemon is one worker; give it more slots instead.", w.Name, prev.Name, w.Address),
+				Subject: at(w.Body, "address", -1),
+			})
+		}
+		seen[w.Address] = w
+	}
+	return diags
+}
+
+func (r *Registry) check() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	if _, err := reference.ParseNormalizedNamed(r.Host + "/x"); err != nil || strings.Contains(r.Host, "/") {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Invalid registry host",
+			Detail:  fmt.Sprintf("%q is no registry host; write it as in a tag, such as \"registry.example:5000\".", r.Host),
+			Subject: r.Body.MissingItemRange().Ptr(),
+		})
+	}
+	if r.Embedded && !Loopback(r.Host) {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Embedded registry beyond this machine",
+			Detail:  fmt.Sprintf("The embedded registry listens on loopback only; %q is not loopback. Write registry \"localhost:5000\".", r.Host),
+			Subject: at(r.Body, "embedded", -1),
+		})
+	}
+	return diags
+}
+
+func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	fail := func(attr, summary, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
+	}
+	switch {
+	case d.Host == "" && d.Worker == "":
+		fail("host", "Device without a host", "Device %q says not where it is: host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)
+	case d.Host != "" && d.Worker != "":
+		fail("worker", "Device with two places", "Device %q has a host and a worker; it is reached by one of them.", d.Name)
+	case d.Worker != "" && c.Worker(d.Worker) == nil && (d.Worker != "auto" || len(c.Workers) > 0):
+		var names []string
+		for _, w := range c.Workers {
+			names = append(names, w.Name)
+		}
+		if len(names) == 0 {
+			names = []string{"auto"}
+		}
+		fail("worker", "Unknown worker", "There is no worker %q; there are: %s.", d.Worker, strings.Join(names, ", "))
+	case strings.HasPrefix(d.Host, "-"):
+		fail("host", "Invalid host", "The host %q begins with a dash, which ssh would take for an option.", d.Host)
+	}
+	if d.PlatformName != "" {
+		p, err := ParsePlatform(d.PlatformName)
+		if err != nil {
+			fail("platform", "Invalid platform", "%s", sentence(err))
+		} else {
+			d.Platform = &p
+		}
+	}
+	if d.Runtime != "" {
+		oneOf(d.Body, "runtime", d.Runtime, &diags, "docker", "podman", "nerdctl")
+	}
+	if d.Platform != nil && !diags.HasErrors() && !c.anyTargetRuns(*d.Platform) {
+		fail("platform", "Device that fits nothing", "No target is built for %s, so device %q can prove nothing.", FormatPlatform(*d.Platform), d.Name)
+	}
+	return diags
+}
+
+func (c *Config) anyTargetRuns(p ocispecs.Platform) bool {
+	for _, t := range c.Targets {
+		r, err := c.Resolve(t.Name)
+		if err != nil {
+			return true // said elsewhere
+		}
+		for _, tp := range r.PlatformSpecs() {
+			if FormatPlatform(tp) == FormatPlatform(p) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *Release) check() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	r.Emulation = oneOf(r.Body, "emulation", r.Emulation, &diags, "warn", "forbid", "allow")
+	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
+	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
+	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
+	if r.ArchTags != "" {
+		sample := strings.NewReplacer("{tag}", "t", "{os}", "linux", "{arch}", "arm", "{variant}", "v6").Replace(r.ArchTags)
+		if !strings.Contains(r.ArchTags, "{arch}") || !tagPattern.MatchString(sample) {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Invalid arch_tags",
+				Detail:  fmt.Sprintf("%q must hold {arch} and give a valid tag; {tag}, {os}, {arch} and {variant} are replaced. \"\" makes no such tags.", r.ArchTags),
+				Subject: at(r.Body, "arch_tags", -1),
+			})
+		}
+	}
+	return diags
+}
+
+// Loopback says whether a registry host, with or without port, is this
+// machine's own loopback interface.
+func Loopback(host string) bool {
+	name := host
+	if i := strings.LastIndex(name, ":"); i >= 0 && !strings.HasSuffix(name, "]") {
+		name = name[:i]
+	}
+	name = strings.Trim(name, "[]")
+	return name == "localhost" || strings.HasPrefix(name, "127.") || name == "::1"
+}
+
+// tagPattern is the grammar of the distribution specification:
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+var tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
+func checkTag(tag string) error {
+	if strings.HasPrefix(tag, "-") {
+		return fmt.Errorf("the tag %q begins with a dash", tag)
+	}
+	named, err := reference.ParseNormalizedNamed(tag)
+	if err != nil {
+		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one", tag)
+	}
+	return nil
+}
+
+func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnostics) []ocispecs.Platform {
+	var out []ocispecs.Platform
+	for i, n := range names {
+		p, err := ParsePlatform(n)
+		if err != nil {
+			*diags = append(*diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid platform", Detail: sentence(err), Subject: at(body, attr, i)})
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// oneOf checks an attribute that is one of few words; the first is the default.
+func oneOf(body hcl.Body, attr, value string, diags *hcl.Diagnostics, allowed ...string) string {
+	if value == "" {
+		return allowed[0]
+	}
+	if slices.Contains(allowed, value) {
+		return value
+	}
+	detail := fmt.Sprintf("%s is one of %s; %q is none of them.", attr, strings.Join(allowed, ", "), value)
+	if near := nearest(value, allowed); near != "" {
+		detail = fmt.Sprintf("%s cannot be %q. Did you mean %q?", attr, value, near)
+	}
+	*diags = append(*diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid " + attr, Detail: detail, Subject: at(body, attr, -1)})
+	return value
+}
+
+func duration(body hcl.Body, attr, text string, missing time.Duration, diags *hcl.Diagnostics) time.Duration {
+	if text == "" {
+		return missing
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		*diags = append(*diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Invalid duration",
+			Detail:  fmt.Sprintf("%q is no duration; write for example \"500ms\", \"60s\" or \"2m\".", text),
+			Subject: at(body, attr, -1),
+		})
+	}
+	return d
+}
+
+// sentence makes an error message one: a capital, and an end.
+func sentence(err error) string {
+	s := err.Error()
+	if !strings.HasSuffix(s, "?") {
+		s += "."
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}

@@ -1,0 +1,10 @@
+group "default" {
+  targets = ["app", "ap"]
+}
+
+target "app" {
+  inherits = ["_comon"]
+  args     = { A = UNDEFINED }
+}
+
+target "_common" {}

@@ -1,0 +1,130 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// check reports what no release could do.
+func (p *planner) check(only []ocispecs.Platform) {
+	p.checkTags()
+	for _, t := range p.plan.Targets {
+		p.checkHonoured(t)
+		p.checkWorkers(t)
+	}
+	if len(only) > 0 && len(p.plan.Builds()) == 0 && !p.diags.HasErrors() {
+		p.option("platforms", fmt.Errorf("none of the targets is built for them"))
+	}
+}
+
+func (p *planner) checkTags() {
+	owner := map[Tag]*Target{}
+	for _, t := range p.plan.Published() {
+		for i, tag := range t.Tags {
+			if prev, ok := owner[tag]; ok {
+				p.fail(t.Spec.Where("tags", t.Spec.Tags[min(i, len(t.Spec.Tags)-1)]), "Two targets with one tag",
+					"Target %q has the tag %s of target %q. One of them would overwrite the other.", t.Name, tag, prev.Name)
+			}
+			owner[tag] = t
+		}
+	}
+}
+
+// checkHonoured refuses by name what a release does not do. Nothing that bake
+// would have done is passed over in silence.
+func (p *planner) checkHonoured(t *Target) {
+	s := t.Spec
+	if s.Call != nil && *s.Call != "" && *s.Call != "build" {
+		p.fail(s.Where("call", ""), "Not honoured: call", "Target %q asks for call = %q; a release builds. Remove it, or leave the target out with -targets.", t.Name, *s.Call)
+	}
+	if len(s.Policy) > 0 {
+		p.fail(s.Where("policy", ""), "Not honoured: policy", "Target %q has a source policy, which archmage does not evaluate. Build it with docker buildx, or remove the policy.", t.Name)
+	}
+	for _, o := range s.Outputs {
+		switch typ := o["type"]; typ {
+		case "image", "registry":
+			for k := range o {
+				if !slices.Contains(OutputOptions, k) {
+					p.fail(s.Where("output", ""), "Not honoured: output", "The output option %q of target %q does not go with a push by digest. These do: %s.", k, t.Name, strings.Join(OutputOptions, ", "))
+				}
+			}
+		case "cacheonly":
+			if !t.Linked {
+				p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=cacheonly, so there is nothing to release. Leave it out with -targets.", t.Name)
+			}
+		default:
+			p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=%s; a release pushes images to the registries that tags name. Use type=image, or leave the target out with -targets.", t.Name, typ)
+		}
+	}
+	if v := s.Context; v != nil && *v == "-" {
+		p.fail(s.Where("context", ""), "Not honoured: context", "Target %q reads its context from standard input; a release is repeated, so it needs a directory or an address.", t.Name)
+	}
+}
+
+// OutputOptions are the keys of output that reach BuildKit's image exporter;
+// push, name and push-by-digest are decided by the release. See
+// https://github.com/moby/buildkit#imageregistry.
+var OutputOptions = []string{
+	"type", "push", "name", "push-by-digest",
+	"compression", "compression-level", "force-compression", "oci-mediatypes", "oci-artifact",
+	"rewrite-timestamp", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo",
+}
+
+// checkWorkers finds platforms that no worker may build, as far as the
+// declared platforms tell; the rest is known once the workers answer.
+func (p *planner) checkWorkers(t *Target) {
+	for _, b := range t.Builds {
+		if b.Optional || len(p.plan.Candidates(b.Platform)) > 0 {
+			continue
+		}
+		var have []string
+		for _, w := range p.plan.Workers {
+			have = append(have, fmt.Sprintf("%s (%s)", w.Name, strings.Join(w.PlatformNames, ", ")))
+		}
+		p.fail(t.Spec.Where("platforms", b.PlatformName()), "No worker for a platform",
+			"No worker may build %s for target %q. Workers: %s. Add it to a worker's platforms, or to its emulates and set release { emulation = \"warn\" }, or mark it optional.",
+			b.PlatformName(), t.Name, strings.Join(have, "; "))
+	}
+}
+
+// Candidates are the workers that may build the platform as far as is declared:
+// natively, by emulation where that is allowed, or unknown until they are asked.
+func (p *Plan) Candidates(pl ocispecs.Platform) []*config.Worker {
+	var out []*config.Worker
+	for _, w := range p.Workers {
+		if len(w.Platforms) == 0 || contains(w.Platforms, pl) || (p.Release.Emulation != "forbid" && contains(w.Emulates, pl)) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func contains(list []ocispecs.Platform, pl ocispecs.Platform) bool {
+	return slices.ContainsFunc(list, func(o ocispecs.Platform) bool {
+		return config.FormatPlatform(o) == config.FormatPlatform(pl)
+	})
+}
+
+// CheckPublish reports the targets that cannot be published for want of tags,
+// which only matters to tasks that push.
+func (p *Plan) CheckPublish() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, t := range p.Targets {
+		if len(t.Tags) > 0 || t.Linked {
+			continue
+		}
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError,
+			Summary:  "Target without tags",
+			Detail:   fmt.Sprintf("Target %q has no tags, so there is no registry to push it to. Add tags = [\"registry.example/%s:1\"], or leave it out with -targets.", t.Name, strings.ToLower(t.Name)),
+			Subject:  t.Spec.Where("tags", ""),
+		})
+	}
+	return diags
+}

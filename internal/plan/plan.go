@@ -1,0 +1,153 @@
+// Package plan turns a configuration into the frozen graph of a release: which
+// platform of which target, from what, into which repositories.
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// Plan is what a release does, decided before anything is touched. It is
+// deterministic: the same configuration gives the same plan.
+type Plan struct {
+	// Targets stand behind the targets they build on, otherwise in the order
+	// asked for.
+	Targets    []*Target
+	Workers    []*config.Worker
+	Registries []*config.Registry
+	Devices    []*config.Device
+	Release    config.Release
+	// Files are the configuration files read.
+	Files []string
+}
+
+// Target is one image of the plan.
+type Target struct {
+	Name string
+	// Spec is the target with everything inherited.
+	Spec *config.Target
+	// Tags are complete references, in the order declared.
+	Tags []Tag
+	// Builds are in the order of `platforms`.
+	Builds []*Build
+	// Needs are the targets named in its contexts.
+	Needs []*Target
+	// Linked targets are built because another needs them; their tags are not
+	// published.
+	Linked bool
+}
+
+// Tag is a reference taken apart.
+type Tag struct {
+	// Repository with its registry host: docker.io/acme/app.
+	Repository string
+	Name       string
+}
+
+func (t Tag) String() string { return t.Repository + ":" + t.Name }
+
+// Host is the registry host of a repository with its host.
+func Host(repository string) string {
+	host, _, _ := strings.Cut(repository, "/")
+	return host
+}
+
+// Build is one solve: one platform of one target.
+type Build struct {
+	Target   *Target
+	Platform ocispecs.Platform
+	// Spec is the target's with the platform block laid over it.
+	Spec *config.Target
+	// Repository takes the image, by digest.
+	Repository string
+	// Needs are the builds whose images its named contexts are, by context name.
+	Needs map[string]*Build
+	// OSVersion and OSFeatures go into the child's descriptor.
+	OSVersion  string
+	OSFeatures []string
+	// Optional builds may be missing from a release.
+	Optional bool
+}
+
+// PlatformName is the platform as os/arch/variant.
+func (b *Build) PlatformName() string { return config.FormatPlatform(b.Platform) }
+
+// ID names the build for people and records: "hello linux/arm/v6".
+func (b *Build) ID() string { return b.Target.Name + " " + b.PlatformName() }
+
+// Builds are all builds of the plan, bases first.
+func (p *Plan) Builds() []*Build {
+	var out []*Build
+	for _, t := range p.Targets {
+		out = append(out, t.Builds...)
+	}
+	return out
+}
+
+// Published are the targets whose tags a release moves.
+func (p *Plan) Published() []*Target {
+	var out []*Target
+	for _, t := range p.Targets {
+		if !t.Linked {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Repositories of the target's tags, in order of first appearance.
+func (t *Target) Repositories() []string {
+	var out []string
+	for _, tag := range t.Tags {
+		if !slices.Contains(out, tag.Repository) {
+			out = append(out, tag.Repository)
+		}
+	}
+	return out
+}
+
+// Hosts are the registries that the plan pushes to.
+func (p *Plan) Hosts() []string {
+	var out []string
+	for _, t := range p.Targets {
+		repos := t.Repositories()
+		for _, b := range t.Builds {
+			repos = append(repos, b.Repository)
+		}
+		for _, r := range repos {
+			if h := Host(r); r != "" && !slices.Contains(out, h) {
+				out = append(out, h)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Registry returns the registry block of a host, or an empty one.
+func (p *Plan) Registry(host string) *config.Registry {
+	for _, r := range p.Registries {
+		if r.Host == host {
+			return r
+		}
+	}
+	return &config.Registry{Host: host}
+}
+
+func parseTag(s string) (Tag, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Tag{}, fmt.Errorf("parsing the tag %q: %w", s, err)
+	}
+	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
+	if !ok {
+		return Tag{}, fmt.Errorf("parsing the tag %q: it has no tag", s)
+	}
+	return Tag{Repository: tagged.Name(), Name: tagged.Tag()}, nil
+}
