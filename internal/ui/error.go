@@ -36,7 +36,7 @@ func remedies(err error) []string {
 	seen := map[string]bool{"": true}
 	var walk func(error)
 	walk = func(err error) {
-		if r, ok := err.(remedy); ok { //nolint:errorlint // each level of the tree is asked by itself
+		if r, ok := err.(remedy); ok {
 			if next := strings.TrimSpace(r.Remedy()); !seen[next] {
 				seen[next] = true
 				found = append(found, next)

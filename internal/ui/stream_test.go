@@ -65,7 +65,7 @@ func TestPalette(t *testing.T) {
 	for name, style := range map[string]func(Palette, string) Text{
 		"Good": Palette.Good, "Bad": Palette.Bad, "Warn": Palette.Warn, "Faint": Palette.Faint, "Bold": Palette.Bold,
 	} {
-		if got := fmt.Sprintf("%s", style(color.Palette, "x\x1b")); !strings.HasPrefix(got, "\x1b[") || !strings.Contains(got, `x\x1b`) {
+		if got := fmt.Sprint(style(color.Palette, "x\x1b")); !strings.HasPrefix(got, "\x1b[") || !strings.Contains(got, `x\x1b`) {
 			t.Errorf("%s in colour = %q, want a styled and cleaned text", name, got)
 		}
 		for _, p := range []Palette{plain.Palette, zero} {
