@@ -1,0 +1,281 @@
+package index
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// Child is one platform of a target, as it was pushed.
+type Child struct {
+	// Repository holds it, "localhost:5000/hello".
+	Repository string
+	// Digest names a manifest, or an index of one platform with its
+	// attestations, as BuildKit pushes it.
+	Digest digest.Digest
+	// Platform is the platform it was asked for.
+	Platform ocispecs.Platform
+}
+
+// Assembly says what an index is made of.
+type Assembly struct {
+	// Target names the draft.
+	Target string
+	// Platforms is what the index shall have, in this order.
+	Platforms []ocispecs.Platform
+	// Children are the images, one a platform, in any order.
+	Children []Child
+	// Docker makes a manifest list of Docker's media types instead of an OCI
+	// index.
+	Docker bool
+	// StripAttestations leaves SBOMs and provenance out. They are kept
+	// otherwise, each right after its image.
+	StripAttestations bool
+}
+
+// Assemble makes the draft index of a target from children that are in a
+// registry. It replaces the target's draft in dir, an OCI image layout, and
+// writes nothing if a child is not what it was asked for, if two are for one
+// platform, or if one is missing or too many.
+func Assemble(ctx context.Context, client *registry.Client, dir string, a Assembly) (*Draft, error) {
+	ordered, err := arrange(a)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]part, len(ordered))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for i, child := range ordered {
+		g.Go(func() error {
+			var err error
+			parts[i], err = read(gctx, client, a, child)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+
+	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: store{dir: dir}}
+	d.Index = newIndex(ocispecs.MediaTypeImageIndex)
+	if a.Docker {
+		d.Index = newIndex(MediaTypeDockerManifestList)
+	}
+	seen := map[digest.Digest]string{}
+	for i, p := range parts {
+		name := format(ordered[i].Platform)
+		if other, twice := seen[p.desc.Digest]; twice {
+			return nil, &PlatformError{a.Target, name, fmt.Sprintf("it is the same image as %s (%s)", other, p.desc.Digest)}
+		}
+		seen[p.desc.Digest] = name
+		d.Index.Manifests = append(d.Index.Manifests, p.desc)
+		d.sources[p.desc.Digest] = ordered[i].Repository
+		for _, att := range p.attestations {
+			d.Index.Manifests = append(d.Index.Manifests, att.desc)
+			d.sources[att.desc.Digest] = ordered[i].Repository
+		}
+		for _, blob := range p.blobs() {
+			if err := d.store.put(blob); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := d.save(); err != nil {
+		return nil, err
+	}
+	return Open(dir, a.Target)
+}
+
+// arrange puts the children into the order of the platforms and refuses what
+// does not fit one to one.
+func arrange(a Assembly) ([]Child, error) {
+	if len(a.Platforms) == 0 {
+		return nil, fmt.Errorf("assembling target %q: it has no platforms; list them in its platforms attribute", a.Target)
+	}
+	byPlatform := map[string]Child{}
+	for _, child := range a.Children {
+		child.Platform = platforms.Normalize(child.Platform)
+		key := format(child.Platform)
+		if other, twice := byPlatform[key]; twice {
+			return nil, &PlatformError{a.Target, key, fmt.Sprintf("two images were given (%s and %s); a client would take the first and never see the other", other.Digest, child.Digest)}
+		}
+		byPlatform[key] = child
+	}
+	ordered := make([]Child, 0, len(a.Platforms))
+	asked := map[string]bool{}
+	for _, p := range a.Platforms {
+		key := format(p)
+		if asked[key] {
+			return nil, &PlatformError{a.Target, key, "it is listed twice in platforms; remove one"}
+		}
+		asked[key] = true
+		child, ok := byPlatform[key]
+		if !ok {
+			return nil, &PlatformError{a.Target, key, "its image is missing; run build first"}
+		}
+		delete(byPlatform, key)
+		ordered = append(ordered, child)
+	}
+	if len(byPlatform) > 0 {
+		surplus := slices.Sorted(maps.Keys(byPlatform))
+		return nil, &PlatformError{a.Target, surplus[0], fmt.Sprintf("it was built but is not in platforms (not asked for: %s)", strings.Join(surplus, ", "))}
+	}
+	return ordered, nil
+}
+
+// part is what a child brings into an index.
+type part struct {
+	desc         ocispecs.Descriptor
+	manifest     []byte
+	config       []byte
+	attestations []part
+}
+
+// blobs are what the layout keeps of it, what is named before what names it.
+func (p part) blobs() [][]byte {
+	blobs := [][]byte{p.config, p.manifest}
+	for _, att := range p.attestations {
+		blobs = append(blobs, att.config, att.manifest)
+	}
+	return blobs
+}
+
+// configLimit bounds a config, in bytes. Configs of images with thousands of
+// labels stay far below.
+const configLimit = 8 << 20
+
+// read fetches a child and its attestations and checks that they are what was
+// asked for.
+func read(ctx context.Context, client *registry.Client, a Assembly, child Child) (part, error) {
+	bad := func(format_ string, args ...any) error {
+		return &PlatformError{a.Target, format(child.Platform), fmt.Sprintf(format_, args...)}
+	}
+	wrap := func(err error) error {
+		return fmt.Errorf("assembling target %q, platform %q: %w", a.Target, format(child.Platform), err)
+	}
+	ref, err := registry.At(child.Repository, child.Digest)
+	if err != nil {
+		return part{}, wrap(err)
+	}
+	desc, raw, err := client.Manifest(ctx, ref)
+	if err != nil {
+		return part{}, wrap(err)
+	}
+	attestations := []ocispecs.Descriptor{}
+	if isIndex(desc.MediaType) {
+		var inner ocispecs.Index
+		if err := json.Unmarshal(raw, &inner); err != nil {
+			return part{}, wrap(fmt.Errorf("reading index %q: %w", ref, err))
+		}
+		image, atts, err := flatten(inner)
+		if err != nil {
+			return part{}, bad("%s is %v", ref, err)
+		}
+		attestations = atts
+		outer := ref
+		if ref, err = registry.At(child.Repository, image.Digest); err != nil {
+			return part{}, wrap(err)
+		}
+		stated := image
+		if desc, raw, err = client.Manifest(ctx, ref); err != nil {
+			return part{}, wrap(err)
+		}
+		if err := sameBytes(stated, desc); err != nil {
+			return part{}, bad("%s in %s: %v", ref, outer, err)
+		}
+		desc.Annotations = stated.Annotations
+	}
+	if !isManifest(desc.MediaType) {
+		return part{}, bad("%s is no image but %q", ref, desc.MediaType)
+	}
+	p := part{desc: desc, manifest: raw}
+	if p.config, err = readConfig(ctx, client, ref, raw); err != nil {
+		return part{}, wrap(err)
+	}
+	config, err := configPlatform(p.config)
+	if err != nil {
+		return part{}, bad("%s: %v; is it an image?", ref, err)
+	}
+	if difference := contradicts(config, child.Platform); difference != "" {
+		return part{}, bad("the image is for something else: %s (%s); check FROM --platform and what the Dockerfile copies in", difference, ref)
+	}
+	p.desc.Platform = &config
+	if a.Docker && p.desc.MediaType != MediaTypeDockerManifest {
+		return part{}, bad("%s is of the OCI media type %q and media_types is \"docker\"; build it anew, or set media_types = \"oci\"", ref, p.desc.MediaType)
+	}
+	if a.StripAttestations {
+		return p, nil
+	}
+	if a.Docker && len(attestations) > 0 {
+		return part{}, bad("a Docker manifest list holds no attestations; set attestations = \"strip\", or media_types = \"oci\"")
+	}
+	for _, stated := range attestations {
+		attRef, err := registry.At(child.Repository, stated.Digest)
+		if err != nil {
+			return part{}, wrap(err)
+		}
+		got, raw, err := client.Manifest(ctx, attRef)
+		if err != nil {
+			return part{}, wrap(fmt.Errorf("reading its attestation: %w", err))
+		}
+		if err := sameBytes(stated, got); err != nil {
+			return part{}, bad("attestation %s: %v", attRef, err)
+		}
+		att := part{desc: stated, manifest: raw}
+		if att.config, err = readConfig(ctx, client, attRef, raw); err != nil {
+			return part{}, wrap(fmt.Errorf("reading its attestation: %w", err))
+		}
+		p.attestations = append(p.attestations, att)
+	}
+	return p, nil
+}
+
+// flatten takes the one image and its attestations out of an index.
+func flatten(inner ocispecs.Index) (image ocispecs.Descriptor, attestations []ocispecs.Descriptor, err error) {
+	var images []ocispecs.Descriptor
+	for _, desc := range inner.Manifests {
+		if isAttestation(desc) {
+			attestations = append(attestations, desc)
+		} else {
+			images = append(images, desc)
+		}
+	}
+	if len(images) != 1 {
+		return image, nil, fmt.Errorf("an index of %d images where one was expected; name the one manifest by its digest", len(images))
+	}
+	for _, att := range attestations {
+		if subject := att.Annotations[annotationReferenceDigest]; subject != images[0].Digest.String() {
+			return image, nil, fmt.Errorf("an index whose attestation %s is about %q, which is not in it", att.Digest, subject)
+		}
+	}
+	return images[0], attestations, nil
+}
+
+// sameBytes compares what an index states of a manifest with what it is.
+func sameBytes(stated, got ocispecs.Descriptor) error {
+	if stated.Size != got.Size {
+		return fmt.Errorf("the index states %d bytes, it has %d", stated.Size, got.Size)
+	}
+	if stated.MediaType != got.MediaType {
+		return fmt.Errorf("the index states the media type %q, the registry %q", stated.MediaType, got.MediaType)
+	}
+	return nil
+}
+
+func readConfig(ctx context.Context, client *registry.Client, ref string, manifest []byte) ([]byte, error) {
+	var m ocispecs.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, fmt.Errorf("reading manifest %q: %w", ref, err)
+	}
+	return client.Blob(ctx, ref, m.Config, configLimit)
+}

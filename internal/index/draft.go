@@ -1,0 +1,187 @@
+// Package index takes an OCI image index from draft to tags: it assembles
+// children that were pushed, annotates, uploads, promotes and reads back,
+// never changing a child's bytes.
+package index
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types of Docker's image format.
+// https://distribution.github.io/distribution/spec/manifest-v2-2/
+const (
+	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+// Annotations by which BuildKit ties an attestation manifest to its image.
+// https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+const (
+	annotationReferenceType   = "vnd.docker.reference.type"
+	annotationReferenceDigest = "vnd.docker.reference.digest"
+	attestationManifest       = "attestation-manifest"
+)
+
+// Annotations of a draft's descriptor in the layout's index.json. They stay on
+// this machine: the index that is pushed does not hold them.
+const (
+	// annotationBase is the digest of the index as Assemble made it, so that
+	// Annotate starts from the same every time.
+	annotationBase = "io.github.archmage-build.base"
+	// annotationSources is a JSON object: digest of a child or attestation to
+	// the repository that holds it.
+	annotationSources = "io.github.archmage-build.sources"
+)
+
+// Draft is an index on disk that was not pushed yet.
+type Draft struct {
+	// Target is the target it is the index of.
+	Target string
+	// Descriptor names the index. Its annotations are those of the level
+	// index-descriptor.
+	Descriptor ocispecs.Descriptor
+	// Raw is the exact bytes of the index.
+	Raw []byte
+	// Index is Raw, decoded.
+	Index ocispecs.Index
+
+	base    digest.Digest
+	sources map[digest.Digest]string
+	store   store
+}
+
+// Open reads the draft of a target from a layout directory. Its manifests are
+// verified against their digests.
+func Open(dir, target string) (*Draft, error) {
+	s := store{dir: dir}
+	top, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, desc := range top.Manifests {
+		if desc.Annotations[ocispecs.AnnotationRefName] == target {
+			return s.open(target, desc)
+		}
+	}
+	return nil, fmt.Errorf("opening the draft of target %q in %q: %w; run assemble first", target, dir, ErrNoDraft)
+}
+
+// ErrNoDraft says that a layout holds no index of a target.
+var ErrNoDraft = errors.New("there is none")
+
+// Targets lists the targets that have a draft in a layout directory, in the
+// order they were first assembled in. A directory that does not exist has
+// none.
+func Targets(dir string) ([]string, error) {
+	top, err := store{dir: dir}.load()
+	if err != nil {
+		return nil, err
+	}
+	var targets []string
+	for _, desc := range top.Manifests {
+		if name := desc.Annotations[ocispecs.AnnotationRefName]; name != "" {
+			targets = append(targets, name)
+		}
+	}
+	return targets, nil
+}
+
+// Children are the descriptors of the images, in order, without attestations.
+func (d *Draft) Children() []ocispecs.Descriptor {
+	var children []ocispecs.Descriptor
+	for _, desc := range d.Index.Manifests {
+		if !isAttestation(desc) {
+			children = append(children, desc)
+		}
+	}
+	return children
+}
+
+// Source is the repository that a child or attestation was assembled from.
+func (d *Draft) Source(child digest.Digest) string { return d.sources[child] }
+
+// Blob returns a manifest or config of the draft, verified. Layers are not in
+// it: they stay in the repository that Source names, unless Fill brought them.
+func (d *Draft) Blob(desc ocispecs.Descriptor) ([]byte, error) { return d.store.blob(desc.Digest) }
+
+func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
+	raw, err := s.blob(desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	d := &Draft{Target: target, Raw: raw, store: s}
+	if err := json.Unmarshal(raw, &d.Index); err != nil {
+		return nil, s.damaged(fmt.Sprintf("the index of %q", target), err)
+	}
+	d.base = digest.Digest(desc.Annotations[annotationBase])
+	if err := json.Unmarshal([]byte(desc.Annotations[annotationSources]), &d.sources); err != nil {
+		return nil, s.damaged("the sources of "+target, err)
+	}
+	d.Descriptor = desc
+	d.Descriptor.Annotations = nil
+	for key, value := range desc.Annotations {
+		switch key {
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources:
+		default:
+			if d.Descriptor.Annotations == nil {
+				d.Descriptor.Annotations = map[string]string{}
+			}
+			d.Descriptor.Annotations[key] = value
+		}
+	}
+	return d, nil
+}
+
+// save writes the draft's index and makes it the target's.
+func (d *Draft) save() error {
+	raw, err := json.Marshal(d.Index)
+	if err != nil {
+		return fmt.Errorf("encoding the index of %q: %w", d.Target, err)
+	}
+	d.Raw = raw
+	d.Descriptor.MediaType = d.Index.MediaType
+	d.Descriptor.Digest = digest.FromBytes(raw)
+	d.Descriptor.Size = int64(len(raw))
+	if d.base == "" {
+		d.base = d.Descriptor.Digest
+	}
+	sources, err := json.Marshal(d.sources)
+	if err != nil {
+		return fmt.Errorf("encoding the sources of %q: %w", d.Target, err)
+	}
+	desc := d.Descriptor
+	desc.Annotations = map[string]string{
+		ocispecs.AnnotationRefName: d.Target,
+		annotationBase:             d.base.String(),
+		annotationSources:          string(sources),
+	}
+	for key, value := range d.Descriptor.Annotations {
+		desc.Annotations[key] = value
+	}
+	if err := d.store.put(raw); err != nil {
+		return err
+	}
+	return d.store.replace(desc)
+}
+
+func newIndex(mediaType string) ocispecs.Index {
+	return ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType, Manifests: []ocispecs.Descriptor{}}
+}
+
+func isAttestation(desc ocispecs.Descriptor) bool {
+	return desc.Annotations[annotationReferenceType] == attestationManifest
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispecs.MediaTypeImageIndex || mediaType == MediaTypeDockerManifestList
+}
+
+func isManifest(mediaType string) bool {
+	return mediaType == ocispecs.MediaTypeImageManifest || mediaType == MediaTypeDockerManifest
+}

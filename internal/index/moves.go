@@ -1,0 +1,157 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// Tagging is what one target wants tagged.
+type Tagging struct {
+	Draft *Draft
+	// Tags are full references, "localhost:5000/hello:1.2".
+	Tags []string
+}
+
+// Move is one tag on its way from one digest to another. It is what a record
+// keeps, and all that Promote needs.
+type Move struct {
+	// Target is the target the tag is of.
+	Target string `json:"target"`
+	// Tag is the full reference.
+	Tag string `json:"tag"`
+	// Platform is set for the tag of one architecture.
+	Platform string `json:"platform,omitempty"`
+	// Digest is what the tag shall name.
+	Digest digest.Digest `json:"digest"`
+	// Previous is what the tag named before; "" if it did not exist.
+	Previous digest.Digest `json:"previous,omitempty"`
+}
+
+// Moves plans the tags of all targets in the order they will move: those of
+// one architecture, then the others, "latest" and its like last. Each tag's
+// present digest is read from its registry. Nothing is written: keep the
+// result (a rollback needs it), then call Promote.
+//
+// archTags is a template of the tag for one platform, with {tag}, {os},
+// {arch} and {variant}: "{tag}-{arch}{variant}" gives 1.2-armv6. "" makes none.
+func Moves(ctx context.Context, client *registry.Client, taggings []Tagging, archTags string) ([]Move, error) {
+	moves, err := plan(taggings, archTags)
+	if err != nil {
+		return nil, err
+	}
+	present, err := heads(ctx, client, moves)
+	if err != nil {
+		return nil, fmt.Errorf("reading what the tags name now: %w", err)
+	}
+	for i := range moves {
+		moves[i].Previous = present[i]
+	}
+	return moves, nil
+}
+
+// plan lists the moves in order, without asking a registry.
+func plan(taggings []Tagging, archTags string) ([]Move, error) {
+	var moves []Move
+	taken := map[string]Move{}
+	add := func(m Move) error {
+		if other, twice := taken[m.Tag]; twice {
+			return fmt.Errorf("tagging %q: it is wanted by %s and by %s; give one of them another tag, or change arch_tags", m.Tag, wanter(other), wanter(m))
+		}
+		taken[m.Tag] = m
+		moves = append(moves, m)
+		return nil
+	}
+	for _, t := range taggings {
+		seen := map[string]bool{}
+		for _, text := range t.Tags {
+			repo, err := registry.Repository(text)
+			if err != nil {
+				return nil, err
+			}
+			tag, err := registry.Tag(text)
+			if err != nil {
+				return nil, err
+			}
+			ref := repo + ":" + tag
+			if seen[ref] { // the same target may name it twice, as bake allows
+				continue
+			}
+			seen[ref] = true
+			if err := add(Move{Target: t.Draft.Target, Tag: ref, Digest: t.Draft.Descriptor.Digest}); err != nil {
+				return nil, err
+			}
+			if archTags == "" {
+				continue
+			}
+			for _, child := range t.Draft.Children() {
+				name, err := archTag(archTags, tag, *child.Platform)
+				if err != nil {
+					return nil, err
+				}
+				m := Move{Target: t.Draft.Target, Tag: repo + ":" + name, Platform: format(*child.Platform), Digest: child.Digest}
+				if err := add(m); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(moves, func(a, b Move) int { return a.rank() - b.rank() })
+	return moves, nil
+}
+
+func wanter(m Move) string {
+	if m.Platform != "" {
+		return fmt.Sprintf("platform %q of target %q", m.Platform, m.Target)
+	}
+	return fmt.Sprintf("target %q", m.Target)
+}
+
+// rank orders moves: what people pull by default goes last.
+func (m Move) rank() int {
+	tag := m.Tag[strings.LastIndex(m.Tag, ":")+1:]
+	switch {
+	case m.Platform != "":
+		return 0
+	case tag == "latest" || strings.HasPrefix(tag, "latest-") || strings.HasSuffix(tag, "-latest"):
+		return 2
+	}
+	return 1
+}
+
+// archTag fills in the template of a platform's tag.
+func archTag(template, tag string, p ocispecs.Platform) (string, error) {
+	p = platforms.Normalize(p)
+	name := strings.NewReplacer("{tag}", tag, "{os}", p.OS, "{arch}", p.Architecture, "{variant}", p.Variant).Replace(template)
+	if match := reference.TagRegexp.FindString(name); match == "" || match != name {
+		return "", fmt.Errorf("making the tag of %q: arch_tags %q gives %q, which is no tag (at most 128 letters, digits, \"_\", \".\", \"-\"); use {tag}, {os}, {arch} and {variant}", format(p), template, name)
+	}
+	return name, nil
+}
+
+// heads returns what each move's tag names now, "" for nothing.
+func heads(ctx context.Context, client *registry.Client, moves []Move) ([]digest.Digest, error) {
+	present := make([]digest.Digest, len(moves))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for i, m := range moves {
+		g.Go(func() error {
+			desc, err := client.Head(gctx, m.Tag)
+			if registry.IsNotFound(err) {
+				return nil
+			}
+			present[i] = desc.Digest
+			return err
+		})
+	}
+	return present, g.Wait()
+}

@@ -1,0 +1,143 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// ConflictError says that another release moved a tag since it was read.
+type ConflictError struct {
+	// Tag is the full reference.
+	Tag string
+	// Previous is what it named when the moves were planned, Found what it
+	// names now; "" for nothing.
+	Previous, Found digest.Digest
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("tag %q was moved meanwhile, by another release: it named %s and names %s now; nothing was moved: look at what was released, then release again", e.Tag, orNothing(e.Previous), orNothing(e.Found))
+}
+
+func orNothing(d digest.Digest) string {
+	if d == "" {
+		return "nothing"
+	}
+	return d.String()
+}
+
+// Promotion says how tags are moved.
+type Promotion struct {
+	// Force moves tags that another release moved meanwhile.
+	Force bool
+	// Moving is called before each write, one at a time, so that a journal
+	// can hold it; an error stops the promotion. It may be nil.
+	Moving func(Move) error
+}
+
+// Promote moves tags to manifests that Upload brought, in the order of Moves.
+// All tags are read first: if one names neither what it named before nor what
+// it shall name, nothing moves (ConflictError). A tag that is there already is
+// not written.
+func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
+	present, err := heads(ctx, client, moves)
+	if err != nil {
+		return fmt.Errorf("reading what the tags name now: %w", err)
+	}
+	var conflicts []error
+	var due []Move
+	for i, m := range moves {
+		if present[i] == m.Digest {
+			continue
+		}
+		if present[i] != m.Previous && !p.Force {
+			conflicts = append(conflicts, &ConflictError{Tag: m.Tag, Previous: m.Previous, Found: present[i]})
+		}
+		due = append(due, m)
+	}
+	if len(conflicts) > 0 {
+		return errors.Join(conflicts...)
+	}
+	manifests, err := fetchManifests(ctx, client, due)
+	if err != nil {
+		return err
+	}
+	var journal sync.Mutex
+	for rank := 0; rank <= 2; rank++ {
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(client.Jobs())
+		for i, m := range due {
+			if m.rank() != rank {
+				continue
+			}
+			g.Go(func() error {
+				if p.Moving != nil {
+					journal.Lock()
+					err := p.Moving(m)
+					journal.Unlock()
+					if err != nil {
+						return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
+					}
+				}
+				if err := client.PutManifest(gctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
+					return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type rawManifest struct {
+	mediaType string
+	raw       []byte
+}
+
+// fetchManifests reads what the tags will name from the repositories they are
+// in, each once: what is tagged was there the moment before.
+func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) ([]rawManifest, error) {
+	first := map[string]int{}
+	at := make([]string, len(moves))
+	for i, m := range moves {
+		ref, err := registry.At(m.Tag[:strings.LastIndex(m.Tag, ":")], m.Digest)
+		if err != nil {
+			return nil, err
+		}
+		at[i] = ref
+		if _, ok := first[ref]; !ok {
+			first[ref] = i
+		}
+	}
+	manifests := make([]rawManifest, len(moves))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for ref, i := range first {
+		g.Go(func() error {
+			desc, raw, err := client.Manifest(gctx, ref)
+			if err != nil {
+				return fmt.Errorf("reading what tag %q shall name: %w", moves[i].Tag, err)
+			}
+			manifests[i] = rawManifest{mediaType: desc.MediaType, raw: raw}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range moves {
+		manifests[i] = manifests[first[at[i]]]
+	}
+	return manifests, nil
+}

@@ -1,0 +1,66 @@
+package index
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// prune removes the blobs that no draft reaches. It is called with the lock
+// held. What cannot be removed does no harm, so nothing is reported; if
+// something reachable cannot be read, nothing is removed.
+func (s store) prune(top ocispecs.Index) {
+	used := map[digest.Digest]bool{}
+	for _, desc := range top.Manifests {
+		if base := digest.Digest(desc.Annotations[annotationBase]); base != "" && !s.mark(base, used) {
+			return
+		}
+		if !s.mark(desc.Digest, used) {
+			return
+		}
+	}
+	found, err := filepath.Glob(filepath.Join(s.dir, ocispecs.ImageBlobsDir, "*", "*"))
+	if err != nil {
+		return
+	}
+	for _, path := range found {
+		d := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), filepath.Base(path))
+		if d.Validate() == nil && !used[d] {
+			_ = os.Remove(path)
+		}
+	}
+}
+
+// mark notes a manifest or index and all that it names. It is false if
+// something that must be in the layout is not.
+func (s store) mark(d digest.Digest, used map[digest.Digest]bool) bool {
+	if used[d] {
+		return true
+	}
+	used[d] = true
+	raw, err := s.blob(d)
+	if err != nil {
+		return false
+	}
+	var names struct {
+		Manifests []ocispecs.Descriptor `json:"manifests"`
+		Config    ocispecs.Descriptor   `json:"config"`
+		Layers    []ocispecs.Descriptor `json:"layers"`
+	}
+	if json.Unmarshal(raw, &names) != nil {
+		return false
+	}
+	for _, child := range names.Manifests {
+		if !s.mark(child.Digest, used) {
+			return false
+		}
+	}
+	used[names.Config.Digest] = true
+	for _, layer := range names.Layers {
+		used[layer.Digest] = true
+	}
+	return true
+}

@@ -1,0 +1,155 @@
+package index
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// Repositories returns the repositories that tags name, each once, in order.
+func Repositories(tags []string) ([]string, error) {
+	var repos []string
+	seen := map[string]bool{}
+	for _, tag := range tags {
+		repo, err := registry.Repository(tag)
+		if err != nil {
+			return nil, err
+		}
+		if !seen[repo] {
+			seen[repo] = true
+			repos = append(repos, repo)
+		}
+	}
+	return repos, nil
+}
+
+// Upload brings a draft into repositories: the blobs and manifests that are
+// not there yet from where they were built (mounted where the registry can),
+// byte for byte, and at last the index by its digest. No tag moves. What is
+// there already costs one question each, and is asked for every time: a
+// registry may have lost a child of an index that it still has.
+func Upload(ctx context.Context, client *registry.Client, d *Draft, repositories []string) error {
+	for _, repo := range repositories {
+		if err := upload(ctx, client, d, repo); err != nil {
+			return fmt.Errorf("uploading target %q to %q: %w", d.Target, repo, err)
+		}
+	}
+	return nil
+}
+
+func upload(ctx context.Context, client *registry.Client, d *Draft, repo string) error {
+	repo, err := registry.Repository(repo)
+	if err != nil {
+		return err
+	}
+	missing, err := d.missing(ctx, client, repo)
+	if err != nil {
+		return err
+	}
+	// Blobs that several children share are copied once, and all of them
+	// before the first manifest, which must not name what is not there.
+	blobs := map[digest.Digest]blobCopy{}
+	raws := make([][]byte, len(missing))
+	for i, desc := range missing {
+		if raws[i], err = d.Blob(desc); err != nil {
+			return err
+		}
+		var m ocispecs.Manifest
+		if err := json.Unmarshal(raws[i], &m); err != nil {
+			return d.store.damaged("manifest "+desc.Digest.String(), err)
+		}
+		for _, blob := range append([]ocispecs.Descriptor{m.Config}, m.Layers...) {
+			blobs[blob.Digest] = blobCopy{from: d.Source(desc.Digest), desc: blob}
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for _, blob := range blobs {
+		g.Go(func() error { return client.CopyBlob(gctx, blob.from, repo, blob.desc) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for i, desc := range missing {
+		g.Go(func() error { return putByDigest(gctx, client, repo, desc, raws[i]) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	have, err := exists(ctx, client, repo, d.Descriptor.Digest)
+	if err != nil || have {
+		return err
+	}
+	return putByDigest(ctx, client, repo, d.Descriptor, d.Raw)
+}
+
+type blobCopy struct {
+	from string
+	desc ocispecs.Descriptor
+}
+
+// missing lists the children and attestations that a repository does not have.
+func (d *Draft) missing(ctx context.Context, client *registry.Client, repo string) ([]ocispecs.Descriptor, error) {
+	var mu sync.Mutex
+	absent := map[digest.Digest]bool{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for _, desc := range d.Index.Manifests {
+		g.Go(func() error {
+			have, err := exists(gctx, client, repo, desc.Digest)
+			if err != nil || have {
+				return err
+			}
+			source, err := registry.Repository(d.Source(desc.Digest))
+			if err != nil {
+				return err
+			}
+			if source == repo {
+				return fmt.Errorf("the manifest %s that was built is no longer there; run build again", desc.Digest)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			absent[desc.Digest] = true
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var missing []ocispecs.Descriptor
+	for _, desc := range d.Index.Manifests {
+		if absent[desc.Digest] {
+			missing = append(missing, desc)
+		}
+	}
+	return missing, nil
+}
+
+func exists(ctx context.Context, client *registry.Client, repo string, d digest.Digest) (bool, error) {
+	ref, err := registry.At(repo, d)
+	if err != nil {
+		return false, err
+	}
+	_, err = client.Head(ctx, ref)
+	if registry.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func putByDigest(ctx context.Context, client *registry.Client, repo string, desc ocispecs.Descriptor, raw []byte) error {
+	ref, err := registry.At(repo, desc.Digest)
+	if err != nil {
+		return err
+	}
+	return client.PutManifest(ctx, ref, desc.MediaType, raw)
+}

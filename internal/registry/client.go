@@ -1,0 +1,182 @@
+// Package registry gives every step one way to talk to image registries: the
+// same credentials, TLS and plain HTTP rules, retries, limits and error words.
+package registry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// Host says how one registry is spoken to. A registry without a Host is spoken
+// to over HTTPS with the system's roots, and one on loopback over either
+// scheme.
+type Host struct {
+	// Name is the registry as it stands in a reference: "docker.io",
+	// "localhost:5000".
+	Name string
+	// PlainHTTP allows HTTP where the host does not speak TLS.
+	PlainHTTP bool
+	// SkipVerify accepts any TLS certificate.
+	SkipVerify bool
+	// CAFile is a PEM bundle trusted for this host besides the system's roots.
+	CAFile string
+}
+
+// Options tune a Client. The zero value is what a release uses.
+type Options struct {
+	// Keychain finds credentials; nil means DefaultKeychain.
+	Keychain authn.Keychain
+	// Jobs bounds the requests in flight to one host, and the blobs copied at
+	// a time; 0 means 8.
+	Jobs int
+	// Attempts bounds how often a request is sent; 0 means 5.
+	Attempts int
+	// Backoff is the wait before the second attempt, doubled (with jitter)
+	// for each further one; 0 means half a second.
+	Backoff time.Duration
+	// MaxWait is the longest Retry-After that is waited for. A registry that
+	// asks for more has a quota that is used up, which is an error. 0 means
+	// 30 seconds.
+	MaxWait time.Duration
+	// UserAgent is put before the library's own.
+	UserAgent string
+}
+
+// Client talks to registries. It is safe for concurrent use.
+type Client struct {
+	hosts    *hosts
+	keychain authn.Keychain
+	puller   *remote.Puller
+	pusher   *remote.Pusher
+	// transport retries; probe does the same less patiently, for Ping.
+	transport http.RoundTripper
+	jobs      int
+}
+
+// New returns a client for the declared hosts and, by the rules of Host, any
+// other. It reads the CA files; no connection is made.
+func New(declared []Host, opts Options) (*Client, error) {
+	if opts.Keychain == nil {
+		opts.Keychain = DefaultKeychain
+	}
+	if opts.Jobs <= 0 {
+		opts.Jobs = 8
+	}
+	if opts.Attempts <= 0 {
+		opts.Attempts = 5
+	}
+	if opts.Backoff <= 0 {
+		opts.Backoff = 500 * time.Millisecond
+	}
+	if opts.MaxWait <= 0 {
+		opts.MaxWait = 30 * time.Second
+	}
+	if opts.UserAgent == "" {
+		opts.UserAgent = "archmage"
+	}
+	h, err := newHosts(declared, opts.Jobs)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		hosts:    h,
+		keychain: explainedKeychain{opts.Keychain},
+		jobs:     opts.Jobs,
+		transport: &retrier{
+			next:     h,
+			attempts: opts.Attempts,
+			backoff:  opts.Backoff,
+			maxWait:  opts.MaxWait,
+		},
+	}
+	remoteOpts := []remote.Option{
+		remote.WithTransport(c.transport),
+		remote.WithAuthFromKeychain(c.keychain),
+		remote.WithJobs(opts.Jobs),
+		remote.WithUserAgent(opts.UserAgent),
+		// The retrier has repeated what can be repeated by itself. What is
+		// left to the library is an upload broken in the middle, which must
+		// start again from its first request.
+		remote.WithRetryStatusCodes(),
+		remote.WithRetryPredicate(uploadBroken),
+		remote.WithRetryBackoff(remote.Backoff{Duration: opts.Backoff, Factor: 2, Jitter: 0.5, Steps: opts.Attempts}),
+	}
+	if c.puller, err = remote.NewPuller(remoteOpts...); err != nil {
+		return nil, fmt.Errorf("preparing the registry client: %w", err)
+	}
+	if c.pusher, err = remote.NewPusher(remoteOpts...); err != nil {
+		return nil, fmt.Errorf("preparing the registry client: %w", err)
+	}
+	return c, nil
+}
+
+// Jobs is the number of things worth doing at a time with this client.
+func (c *Client) Jobs() int { return c.jobs }
+
+// newHTTPTransport returns the transport for one host. The dial time is short:
+// a host that does not answer in it is down as far as a release is concerned.
+func newHTTPTransport(h Host) (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          100,
+		MaxIdleConnsPerHost:   50,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute,
+		ExpectContinueTimeout: time.Second,
+	}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify}
+	if h.CAFile != "" {
+		pem, err := os.ReadFile(h.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the CA of registry %q: %w", h.Name, err)
+		}
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading the CA of registry %q: %q holds no PEM certificate", h.Name, h.CAFile)
+		}
+		tlsConfig.RootCAs = roots
+	}
+	t.TLSClientConfig = tlsConfig
+	return t, nil
+}
+
+// canonicalHost maps the names of Docker Hub to the one it is spoken to by.
+func canonicalHost(name string) string {
+	if name == "docker.io" || name == "index.docker.io" || name == "registry-1.docker.io" {
+		return "index.docker.io"
+	}
+	return name
+}
+
+// familiarHost is the name of a host as a user writes it.
+func familiarHost(name string) string {
+	if canonicalHost(name) == "index.docker.io" {
+		return "docker.io"
+	}
+	return name
+}
+
+// splitHost returns the host and path of a repository or reference, normalised
+// as Docker does: "alpine" is docker.io and library/alpine.
+func splitHost(ref string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, fmt.Errorf("reading reference %q: %w; write HOST/REPOSITORY:TAG in lower case, the tag of letters, digits, \"_\", \".\" and \"-\", and not beginning with \".\" or \"-\"", ref, err)
+	}
+	return named, nil
+}

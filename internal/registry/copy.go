@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// CopyBlob brings a blob from the repository of one reference to that of
+// another: nothing is sent if it is there, it is mounted within a registry,
+// else streamed through and verified. Layers that may not be distributed
+// (Windows base layers) stay where they are.
+func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.Descriptor) error {
+	src, err := c.Parse(from)
+	if err != nil {
+		return err
+	}
+	dst, err := c.Parse(to)
+	if err != nil {
+		return err
+	}
+	hash, err := v1.NewHash(desc.Digest.String())
+	if err != nil {
+		return err
+	}
+	layer := &remote.MountableLayer{
+		Reference: src.Context().Digest(desc.Digest.String()),
+		Layer:     &blob{ctx: ctx, client: c, repo: src.Context(), desc: desc, hash: hash},
+	}
+	if err := c.pusher.Upload(ctx, dst.Context(), layer); err != nil {
+		return c.explain(familiarHost(dst.Context().RegistryStr()), to, err)
+	}
+	return nil
+}
+
+// blob is a blob of a repository, in the form the library uploads. It knows
+// its size and media type from its descriptor, which saves a request.
+type blob struct {
+	ctx    context.Context // the library's interface takes none; it lives for one upload
+	client *Client
+	repo   name.Repository
+	desc   ocispecs.Descriptor
+	hash   v1.Hash
+}
+
+func (b *blob) Digest() (v1.Hash, error) { return b.hash, nil }
+func (b *blob) Size() (int64, error)     { return b.desc.Size, nil }
+func (b *blob) MediaType() (types.MediaType, error) {
+	return types.MediaType(b.desc.MediaType), nil
+}
+
+func (b *blob) Compressed() (io.ReadCloser, error) {
+	body, err := b.client.openBlob(b.ctx, b.repo, b.desc.Digest)
+	if err != nil {
+		// Named here, or it would be blamed on the registry copied to.
+		host := familiarHost(b.repo.RegistryStr())
+		return nil, b.client.explain(host, host+"/"+b.repo.RepositoryStr()+"@"+b.desc.Digest.String(), err)
+	}
+	return body, nil
+}
+
+func (b *blob) DiffID() (v1.Hash, error) {
+	return v1.Hash{}, errors.New("a blob that is copied is not unpacked")
+}
+
+func (b *blob) Uncompressed() (io.ReadCloser, error) {
+	return nil, errors.New("a blob that is copied is not unpacked")
+}

@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// explain is the function explain, which also tells refused credentials from
+// none.
+func (c *Client) explain(host, ref string, err error) error {
+	err = explain(familiarHost(host), ref, err)
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Unauthorized {
+		return err
+	}
+	reg, parseErr := c.registry(host)
+	if parseErr != nil {
+		return err
+	}
+	// Looked up again rather than carried along: this is the rare path.
+	auth, lookupErr := c.keychain.Resolve(reg)
+	if lookupErr != nil || auth == authn.Anonymous {
+		return err
+	}
+	refused := *e
+	refused.Kind = Denied
+	refused.Reason = "refuses the credentials it was given"
+	refused.Hint = "they may be wrong, expired or not enough for this repository; " + e.Hint
+	return &refused
+}
+
+// explain turns what the network or the registry answered into an Error. A
+// cancelled context stays what it is.
+func explain(host, ref string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		if known.Ref == "" && ref != "" {
+			withRef := *known
+			withRef.Ref = ref
+			return &withRef
+		}
+		return err
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("talking to registry %q: %w", host, err)
+	}
+	e := &Error{Host: host, Ref: ref, Err: err}
+	var answer *transport.Error
+	var used *quotaError
+	switch {
+	case errors.As(err, &used):
+		e.Kind, e.Reason, e.Hint = Quota, "has had enough requests for now", quotaHint(host, used.until)
+	case errors.As(err, &answer):
+		explainAnswer(e, answer)
+	default:
+		explainNetwork(e, err)
+	}
+	return e
+}
+
+func explainNetwork(e *Error, err error) {
+	var dns *net.DNSError
+	var verify *tls.CertificateVerificationError
+	var hostErr x509.HostnameError
+	var record tls.RecordHeaderError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &dns):
+		e.Kind = UnknownHost
+		e.Reason = fmt.Sprintf("cannot be found: the name %q does not resolve", dns.Name)
+		e.Hint = "check the spelling, the network and the DNS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Kind = Unreachable
+		e.Reason = "refuses the connection"
+		e.Hint = "is it running? Start it, or correct the host"
+		if isLoopback(hostname(e.Host)) {
+			e.Hint = fmt.Sprintf("is it running? Start it, or let this tool run one: registry %q { embedded = true }", e.Host)
+		}
+	case errors.Is(err, errWebPage):
+		e.Kind = NotRegistry
+		e.Reason = "is no registry: it answers with a web page"
+		e.Hint = "check the host and the port"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errPlainHTTP):
+		e.Kind = Scheme
+		e.Reason = "speaks plain HTTP, not HTTPS"
+		e.Hint = fmt.Sprintf("if that is meant, declare it: registry %q { insecure = true }", e.Host)
+	case errors.As(err, &record):
+		e.Kind = NotRegistry
+		e.Reason = "is no registry: it speaks neither HTTP nor HTTPS"
+		e.Hint = "check the host and the port"
+	case errors.As(err, &verify), errors.As(err, &hostErr):
+		e.Kind = Untrusted
+		e.Reason = "shows a certificate that is not trusted: " + root(err)
+		e.Hint = fmt.Sprintf("name the authority that signed it: registry %q { ca = \"ca.pem\" }", e.Host)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		e.Kind = Unreachable
+		e.Reason = "does not answer in time"
+		e.Hint = "check the host, the port and what stands between"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		e.Kind = Unreachable
+		e.Reason = "cannot be reached: " + root(err)
+		e.Hint = "check the network and the host"
+	case transient(err):
+		e.Kind = Unreachable
+		e.Reason = "breaks the connection: " + root(err)
+		e.Hint = "run the same command again; if it stays so, look at the registry's log"
+	default:
+		e.Kind = Failed
+		e.Reason = "cannot be used: " + err.Error()
+	}
+}
+
+func explainAnswer(e *Error, answer *transport.Error) {
+	said := words(answer)
+	switch code := answer.StatusCode; {
+	case code == http.StatusUnauthorized:
+		e.Kind = Unauthorized
+		e.Reason = "wants credentials"
+		e.Hint = fmt.Sprintf("run: docker login %s", e.Host)
+	case code == http.StatusForbidden:
+		e.Kind = Denied
+		e.Reason = "denies access" + said
+		e.Hint = fmt.Sprintf("check that the account may do this, or run: docker login %s", e.Host)
+	case answer.Request != nil && answer.Request.URL.Path == "/v2/" && code != http.StatusForbidden && code < 500:
+		e.Kind = NotRegistry
+		e.Reason = fmt.Sprintf("is no registry: it answers %d to /v2/", code)
+		e.Hint = "check the host and the port"
+	case code == http.StatusNotFound:
+		e.Kind = NotFound
+		e.Reason = "does not have it" + said
+		e.Hint = "check the repository and the tag or digest"
+	case code == http.StatusTooManyRequests:
+		e.Kind, e.Reason, e.Hint = Quota, "has had enough requests for now", quotaHint(e.Host, time.Time{})
+	case code >= 500:
+		e.Kind = Unavailable
+		e.Reason = fmt.Sprintf("answers %d %s%s", code, http.StatusText(code), said)
+		e.Hint = "run the same command again later; if it stays so, look at the registry's log (its disk may be full)"
+	default:
+		e.Kind = Failed
+		e.Reason = fmt.Sprintf("answers %d %s%s", code, http.StatusText(code), said)
+	}
+}
+
+// words gives the registry's own explanation, if it gave a structured one,
+// short enough for a line.
+func words(answer *transport.Error) string {
+	var parts []string
+	for _, d := range answer.Errors {
+		part := string(d.Code)
+		if d.Message != "" {
+			part += ": " + d.Message
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%q", strings.Join(parts, "; "))
+	text = text[1 : len(text)-1]
+	if len(text) > 300 {
+		text = text[:300] + "…"
+	}
+	return " (" + text + ")"
+}
+
+func quotaHint(host string, until time.Time) string {
+	hint := "try again later"
+	if !until.IsZero() {
+		hint = "try again after " + until.Local().Format("15:04:05 on 2006-01-02")
+	}
+	if host == "docker.io" {
+		hint += ", or log in for a higher limit: docker login"
+	}
+	return hint
+}
+
+// root is the innermost error's text, without the request that met it.
+func root(err error) string {
+	for {
+		switch inner := err.(type) {
+		case interface{ Unwrap() error }:
+			next := inner.Unwrap()
+			if next == nil {
+				return err.Error()
+			}
+			err = next
+		default:
+			return err.Error()
+		}
+	}
+}

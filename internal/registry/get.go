@@ -1,0 +1,95 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	godigest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Manifest returns the exact bytes of a manifest or index and the descriptor
+// computed from them. A reference by digest is verified; the library bounds
+// the size.
+func (c *Client) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor, []byte, error) {
+	r, err := c.Parse(ref)
+	if err != nil {
+		return ocispecs.Descriptor{}, nil, err
+	}
+	got, err := c.puller.Get(ctx, r)
+	if err != nil {
+		return ocispecs.Descriptor{}, nil, c.explainRef(r, err)
+	}
+	return ocispecs.Descriptor{
+		MediaType: string(got.MediaType),
+		Digest:    godigest.Digest(got.Digest.String()),
+		Size:      got.Size,
+	}, got.Manifest, nil
+}
+
+// Blob returns a blob of the repository of ref, verified against the
+// descriptor's digest and size. More than limit bytes are refused before
+// anything is read.
+func (c *Client) Blob(ctx context.Context, ref string, desc ocispecs.Descriptor, limit int64) ([]byte, error) {
+	if desc.Size < 0 || desc.Size > limit {
+		return nil, fmt.Errorf("reading blob %q of %q: it states %d bytes, more than the %d allowed here", desc.Digest, ref, desc.Size, limit)
+	}
+	body, err := c.OpenBlob(ctx, ref, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	raw, err := io.ReadAll(io.LimitReader(body, desc.Size+1))
+	if err == nil && int64(len(raw)) == desc.Size && desc.Digest.Algorithm().FromBytes(raw) == desc.Digest {
+		return raw, nil
+	}
+	r, parseErr := c.Parse(ref)
+	if parseErr != nil {
+		return nil, parseErr
+	}
+	host := familiarHost(r.Context().RegistryStr())
+	if err != nil && ctx.Err() != nil {
+		return nil, c.explain(host, ref, ctx.Err())
+	}
+	if err != nil && transient(err) {
+		return nil, c.explain(host, ref, err)
+	}
+	return nil, &Error{
+		Kind: Corrupt, Host: host, Ref: ref, Err: err,
+		Reason: fmt.Sprintf("gives other bytes for blob %s than its digest and size (%d) name", desc.Digest, desc.Size),
+		Hint:   "its storage may be damaged: push the image again",
+	}
+}
+
+// OpenBlob streams a blob of the repository of ref. The digest is verified at
+// the end: the last Read returns an error if it does not fit. The caller
+// closes it.
+func (c *Client) OpenBlob(ctx context.Context, ref string, digest godigest.Digest) (io.ReadCloser, error) {
+	r, err := c.Parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := digest.Validate(); err != nil {
+		return nil, fmt.Errorf("reading blob %q of %q: %w", digest, ref, err)
+	}
+	body, err := c.openBlob(ctx, r.Context(), digest)
+	if err != nil {
+		return nil, c.explain(familiarHost(r.Context().RegistryStr()), ref, err)
+	}
+	return body, nil
+}
+
+func (c *Client) openBlob(ctx context.Context, repo name.Repository, digest godigest.Digest) (io.ReadCloser, error) {
+	// The empty blob of artifacts is known; some registries do not keep it.
+	if digest == ocispecs.DescriptorEmptyJSON.Digest {
+		return io.NopCloser(bytes.NewReader(ocispecs.DescriptorEmptyJSON.Data)), nil
+	}
+	layer, err := c.puller.Layer(ctx, repo.Digest(digest.String()))
+	if err != nil {
+		return nil, err
+	}
+	return layer.Compressed()
+}

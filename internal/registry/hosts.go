@@ -1,0 +1,120 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// errPlainHTTP refuses a request that would go over HTTP to a host for which
+// that was not declared.
+var errPlainHTTP = errors.New("plain HTTP is not declared for this host")
+
+// errWebPage is the answer of something that is no registry.
+var errWebPage = errors.New("a web page instead of the registry API")
+
+// hosts sends each request by the rules of its host, a bounded number at a
+// time.
+type hosts struct {
+	byName map[string]*host
+	other  *http.Transport
+	limits *limits
+}
+
+type host struct {
+	Host
+	transport *http.Transport
+}
+
+func newHosts(declared []Host, jobs int) (*hosts, error) {
+	other, err := newHTTPTransport(Host{})
+	if err != nil {
+		return nil, err
+	}
+	h := &hosts{byName: make(map[string]*host, len(declared)), other: other, limits: newLimits(int64(jobs))}
+	for _, d := range declared {
+		if d.Name == "" {
+			return nil, errors.New("declaring a registry: its name is empty; write the host as it stands in the tags")
+		}
+		t, err := newHTTPTransport(d)
+		if err != nil {
+			return nil, err
+		}
+		h.byName[canonicalHost(d.Name)] = &host{Host: d, transport: t}
+	}
+	return h, nil
+}
+
+// find returns what was declared for an address, or for the same host name on
+// another port: a registry's token service often stands beside it.
+func (h *hosts) find(address string) *host {
+	if d := h.byName[canonicalHost(address)]; d != nil {
+		return d
+	}
+	bare := hostname(address)
+	for name, d := range h.byName {
+		if hostname(name) == bare {
+			return d
+		}
+	}
+	return nil
+}
+
+// plainHTTP tells whether HTTP may be used with an address.
+func (h *hosts) plainHTTP(address string) bool {
+	d := h.find(address)
+	return d != nil && d.PlainHTTP || isLoopback(hostname(address))
+}
+
+// RoundTrip implements http.RoundTripper.
+func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" && !h.plainHTTP(req.URL.Host) {
+		closeBody(req)
+		return nil, fmt.Errorf("requesting %q: %w", req.URL.Host, errPlainHTTP)
+	}
+	release, err := h.limits.acquire(req.Context(), req.URL.Host)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	// Released with the response's header, not its body: a copy reads one
+	// body while it sends another, and would wait for itself.
+	defer release()
+	next := h.other
+	if d := h.find(req.URL.Host); d != nil {
+		next = d.transport
+	}
+	resp, err := next.RoundTrip(req)
+	if err == nil && isPage(resp) {
+		drain(resp)
+		return nil, errWebPage
+	}
+	if err == nil && strings.Contains(resp.Request.URL.Path, "/manifests/") {
+		resp.Body = &bounded{ReadCloser: resp.Body, left: ManifestLimit}
+	}
+	return resp, err
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+}
+
+func hostname(address string) string {
+	if name, _, err := net.SplitHostPort(address); err == nil {
+		return name
+	}
+	return strings.Trim(address, "[]")
+}
+
+func isLoopback(name string) bool {
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.IsLoopback()
+}

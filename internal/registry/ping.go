@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// probeTime bounds Ping and CheckPush: what does not answer in it will not
+// carry a release.
+const probeTime = 10 * time.Second
+
+// Ping asks whether a registry answers at host ("localhost:5000"), over the
+// scheme that was declared. Whether it wants credentials is not asked:
+// CheckPush does.
+func (c *Client) Ping(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	reg, err := c.registry(host)
+	if err != nil {
+		return err
+	}
+	if _, err := transport.Ping(ctx, reg, c.transport); err != nil {
+		return c.explain(host, "", err)
+	}
+	return nil
+}
+
+// CheckPush asks whether the credentials at hand may pull from and push to the
+// repository of a reference, by opening an upload and cancelling it: a token
+// alone proves nothing at Docker Hub.
+func (c *Client) CheckPush(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	r, err := c.Parse(ref)
+	if err != nil {
+		return err
+	}
+	repo := r.Context()
+	host := familiarHost(repo.RegistryStr())
+	auth, err := authn.Resolve(ctx, c.keychain, repo)
+	if err != nil {
+		return c.explain(host, repo.Name(), err)
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.transport, []string{repo.Scope(transport.PushScope)})
+	if err != nil {
+		return c.explain(host, repo.Name(), err)
+	}
+	client := &http.Client{Transport: rt}
+	url := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, http.NoBody)
+	if err != nil {
+		return c.explain(host, repo.Name(), err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return c.explain(host, repo.Name(), err)
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusAccepted, http.StatusCreated); err != nil {
+		return c.explain(host, repo.Name(), err)
+	}
+	location, err := resp.Location()
+	if err != nil {
+		return nil // nothing to cancel
+	}
+	// An upload that cannot be cancelled expires by itself.
+	if req, err := http.NewRequestWithContext(ctx, http.MethodDelete, location.String(), http.NoBody); err == nil {
+		if resp, err := client.Do(req); err == nil {
+			drain(resp)
+		}
+	}
+	return nil
+}
+
+// isPage tells whether an answer to the registry API is a web page: what
+// listens there is no registry, though it says 200.
+func isPage(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK &&
+		strings.HasPrefix(resp.Request.URL.Path, "/v2/") &&
+		!strings.Contains(resp.Request.URL.Path, "/blobs/") &&
+		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
+}

@@ -1,0 +1,207 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// retrier repeats requests that a registry or the network turned down for the
+// moment.
+type retrier struct {
+	next     http.RoundTripper
+	attempts int
+	backoff  time.Duration
+	maxWait  time.Duration
+}
+
+// quotaError is a 429 that waiting a moment does not cure.
+type quotaError struct {
+	host  string
+	until time.Time // zero when the registry does not say
+}
+
+func (e *quotaError) Error() string { return "too many requests to " + e.host }
+
+// spentError is a network error that was already retried.
+type spentError struct{ err error }
+
+func (e *spentError) Error() string { return e.err.Error() }
+func (e *spentError) Unwrap() error { return e.err }
+
+// RoundTrip implements http.RoundTripper.
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !repeatable(req) {
+		return r.next.RoundTrip(req)
+	}
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval = r.backoff
+	waits.Multiplier = 2
+	waits.RandomizationFactor = 0.5
+	waits.MaxInterval = r.maxWait
+	for attempt := 1; ; attempt++ {
+		try := req
+		if attempt > 1 && req.GetBody != nil {
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			try = req.Clone(req.Context())
+			try.Body = body
+		}
+		resp, err := r.next.RoundTrip(try)
+		if err != nil && !transient(err) || err == nil && !busy(resp.StatusCode) {
+			return resp, err
+		}
+		wait := waits.NextBackOff()
+		if err == nil {
+			asked, said := retryAfter(resp, time.Now())
+			if resp.StatusCode == http.StatusTooManyRequests && (asked > r.maxWait || quotaUsedUp(resp)) {
+				return nil, quota(resp, asked, said)
+			}
+			// The registry knows better when it will be ready; the jitter
+			// keeps parallel requests from coming back all at once.
+			if said && asked <= r.maxWait {
+				wait = asked + wait/4
+			}
+		}
+		deadline, bounded := req.Context().Deadline()
+		if attempt >= r.attempts || bounded && time.Now().Add(wait).After(deadline) {
+			if err != nil {
+				return nil, &spentError{err}
+			}
+			if resp.StatusCode == http.StatusTooManyRequests {
+				asked, said := retryAfter(resp, time.Now())
+				return nil, quota(resp, asked, said)
+			}
+			return resp, nil
+		}
+		if err == nil {
+			drain(resp)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-req.Context().Done():
+			timer.Stop()
+			return nil, context.Cause(req.Context())
+		case <-timer.C:
+		}
+	}
+}
+
+// repeatable tells whether sending a request again means the same. Parts of a
+// blob upload do not: their place is with the session, so the upload starts
+// again as a whole.
+func repeatable(req *http.Request) bool {
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPost:
+		return true
+	case http.MethodPut:
+		return strings.Contains(req.URL.Path, "/manifests/")
+	}
+	return false
+}
+
+// transient tells whether a network error may be gone a moment later. A
+// refused connection and a dial that timed out are not: the host is down.
+func transient(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" && op.Timeout() {
+		return false
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return dns.IsTemporary && !dns.IsNotFound
+	}
+	var timeout net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, net.ErrClosed) ||
+		strings.Contains(err.Error(), "server closed idle connection") ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// busy tells whether a status asks to come again later.
+func busy(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+		499, // nginx: the client (a proxy before the registry) closed the request
+		522: // Cloudflare: the origin timed out
+		return true
+	}
+	return false
+}
+
+// uploadBroken tells the library whether an upload is to start again: when a
+// request that the retrier must not repeat by itself met something transient.
+func uploadBroken(err error) bool {
+	if err == nil { // the library asks after success too
+		return false
+	}
+	var spent *spentError
+	if errors.As(err, &spent) {
+		return false
+	}
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		if answer.Request == nil || repeatable(answer.Request) {
+			return false
+		}
+		// 404 and 416 say that the upload session is lost.
+		return busy(answer.StatusCode) || answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
+	}
+	return transient(err)
+}
+
+// retryAfter reads the header of RFC 9110, section 10.2.3: seconds or a date.
+func retryAfter(resp *http.Response, now time.Time) (wait time.Duration, said bool) {
+	value := strings.TrimSpace(resp.Header.Get("Retry-After"))
+	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 {
+		return time.Duration(min(seconds, 1<<30)) * time.Second, true
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now)), true
+	}
+	return 0, false
+}
+
+// quotaUsedUp reads Docker Hub's pull quota, "ratelimit-remaining: 0;w=21600".
+func quotaUsedUp(resp *http.Response) bool {
+	remaining, _, _ := strings.Cut(resp.Header.Get("Ratelimit-Remaining"), ";")
+	return strings.TrimSpace(remaining) == "0"
+}
+
+func quota(resp *http.Response, asked time.Duration, said bool) error {
+	drain(resp)
+	e := &quotaError{host: resp.Request.URL.Host}
+	if said {
+		e.until = time.Now().Add(asked)
+	} else if _, window, ok := strings.Cut(resp.Header.Get("Ratelimit-Remaining"), ";w="); ok {
+		if seconds, err := strconv.Atoi(window); err == nil && seconds > 0 {
+			e.until = time.Now().Add(time.Duration(min(seconds, 1<<30)) * time.Second)
+		}
+	}
+	return e
+}
+
+// drain makes the connection fit for the next request.
+func drain(resp *http.Response) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	resp.Body.Close()
+}
