@@ -1,0 +1,157 @@
+package embedded
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// The modules are embedded under other names, because a directory with a
+// go.mod is a module of its own and does not travel with this one.
+//
+//go:embed parts
+var modules embed.FS
+
+// Part is a program that is compiled from a pinned Go module.
+type Part string
+
+// The parts.
+const (
+	Buildkitd   Part = "buildkitd"
+	Runc        Part = "runc"
+	Rootlesskit Part = "rootlesskit"
+	Registry    Part = "registry"
+)
+
+// recipe says how to compile a part.
+type recipe struct {
+	module  string // the base name of its .mod and .sum in parts
+	target  string // what to give to go build
+	cgo     bool
+	tags    string
+	ldflags string
+}
+
+// Versions are pinned in parts/*.mod; buildkit's is repeated for its linker
+// flag, and a test compares the two. Flags follow each project's own release
+// build, without seccomp, which would need libseccomp's headers.
+var recipes = map[Part]recipe{
+	Buildkitd: {
+		module: "buildkit", target: "github.com/moby/buildkit/cmd/buildkitd", tags: "osusergo,netgo,static_build",
+		ldflags: "-s -w -X github.com/moby/buildkit/version.Version=" + buildkitVersion + " -X github.com/moby/buildkit/version.Package=github.com/moby/buildkit",
+	},
+	// runc enters namespaces in C, before Go's threads start.
+	Runc:        {module: "runc", target: "github.com/opencontainers/runc", cgo: true, tags: "urfave_cli_no_docs", ldflags: "-s -w"},
+	Rootlesskit: {module: "rootlesskit", target: "github.com/rootless-containers/rootlesskit/v2/cmd/rootlesskit", ldflags: "-s -w"},
+	Registry:    {module: "registry", target: "registry.go", ldflags: "-s -w"},
+}
+
+const buildkitVersion = "v0.34.2"
+
+// sources returns the files to compile the recipe from, by name.
+func (r recipe) sources() (map[string][]byte, error) {
+	files := map[string]string{"go.mod": r.module + ".mod", "go.sum": r.module + ".sum"}
+	if filepath.Ext(r.target) == ".go" {
+		files[r.target] = r.target
+	}
+	out := map[string][]byte{}
+	for name, embedded := range files {
+		data, err := modules.ReadFile("parts/" + embedded)
+		if err != nil {
+			return nil, fmt.Errorf("reading embedded %q: %w", embedded, err)
+		}
+		out[name] = data
+	}
+	return out, nil
+}
+
+// key names what the recipe compiles to here: another key, another program.
+func (r recipe) key() (string, error) {
+	files, err := r.sources()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %s/%s %+v\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, r)
+	for _, name := range []string{"go.mod", "go.sum", r.target} {
+		fmt.Fprintf(h, "%s %d\n%s", name, len(files[name]), files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// path returns where the program p lies once it is compiled.
+func (m *Machine) path(p Part) (string, error) {
+	r, ok := recipes[p]
+	if !ok {
+		return "", fmt.Errorf("compiling %q: no such part", p)
+	}
+	key, err := r.key()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(m.Dirs.Cache, "parts", string(p)+"-"+key, "bin", string(p))
+	if runtime.GOOS == "windows" {
+		program += ".exe"
+	}
+	return program, nil
+}
+
+// Part returns the path of the program p, compiling it if this user's cache
+// does not hold it. Processes that ask for the same part at the same time
+// compile it once. The error says what is missing and how to get it.
+func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
+	program, err := m.path(p)
+	if err != nil || complete(program) {
+		return program, err
+	}
+	dir := filepath.Dir(filepath.Dir(program))
+	begin := time.Now()
+	release, err := lock(ctx, dir+".lock", func() {
+		m.report(Event{Subject: string(p), Phase: Waiting, Detail: "another process compiles it"})
+	})
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	if complete(program) {
+		return program, nil
+	}
+
+	src := filepath.Join(dir, "src")
+	for _, d := range []string{m.Dirs.Cache, filepath.Dir(dir), dir, src, filepath.Dir(program)} {
+		if err := private(d); err != nil {
+			return "", err
+		}
+	}
+	r := recipes[p]
+	files, err := r.sources()
+	if err != nil {
+		return "", err
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(src, name), data, 0o600); err != nil {
+			return "", fmt.Errorf("writing the module of %q: %w", p, err)
+		}
+	}
+	// A rename is all or nothing, so a program that exists is complete.
+	fresh := program + ".new"
+	if err := m.compile(ctx, p, r, src, fresh, begin); err != nil {
+		return "", err
+	}
+	if err := os.Rename(fresh, program); err != nil {
+		return "", fmt.Errorf("placing %q: %w", p, err)
+	}
+	m.report(Event{Subject: string(p), Phase: Compiled, Detail: program, Elapsed: time.Since(begin)})
+	return program, nil
+}
+
+func complete(program string) bool {
+	info, err := os.Stat(program)
+	return err == nil && info.Mode().IsRegular()
+}
