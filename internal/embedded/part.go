@@ -44,7 +44,7 @@ type recipe struct {
 var recipes = map[Part]recipe{
 	Buildkitd: {
 		module: "buildkit", target: "github.com/moby/buildkit/cmd/buildkitd", tags: "osusergo,netgo,static_build",
-		ldflags: "-s -w -X github.com/moby/buildkit/version.Version=" + buildkitVersion + " -X github.com/moby/buildkit/version.Package=github.com/moby/buildkit",
+		ldflags: "-s -w -X github.com/moby/buildkit/version.Version=" + BuildKitVersion + " -X github.com/moby/buildkit/version.Package=github.com/moby/buildkit",
 	},
 	// runc enters namespaces in C, before Go's threads start.
 	Runc:        {module: "runc", target: "github.com/opencontainers/runc", cgo: true, tags: "urfave_cli_no_docs", ldflags: "-s -w"},
@@ -52,7 +52,8 @@ var recipes = map[Part]recipe{
 	Registry:    {module: "registry", target: "registry.go", ldflags: "-s -w"},
 }
 
-const buildkitVersion = "v0.34.2"
+// BuildKitVersion is the version of BuildKit that the worker is compiled from.
+const BuildKitVersion = "v0.34.2"
 
 // sources returns the files to compile the recipe from, by name.
 func (r recipe) sources() (map[string][]byte, error) {

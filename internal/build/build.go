@@ -1,0 +1,152 @@
+// Package build makes one platform of one target: it prepares, solves on a
+// BuildKit worker and returns the descriptor of what was pushed by digest.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/errdefs"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/plan"
+)
+
+// Options hold for all builds of a release.
+type Options struct {
+	// Dir is what the paths of targets.hcl are relative to.
+	Dir string
+	// LookupEnv gives the workstation's environment.
+	LookupEnv func(string) (string, bool)
+	// Environ is the whole environment, for prepare commands.
+	Environ []string
+	// Epoch clamps all timestamps (SOURCE_DATE_EPOCH), nil for none. See
+	// https://reproducible-builds.org/specs/source-date-epoch/.
+	Epoch *time.Time
+	// Insecure are registry hosts spoken to over plain HTTP or without
+	// verifying certificates.
+	Insecure func(host string) bool
+	// DockerMediaTypes makes the image of Docker's media types, not OCI's.
+	DockerMediaTypes bool
+	// Strip leaves attestations out.
+	Strip bool
+}
+
+// Base is an image that another build of this release has pushed, by digest.
+type Base struct {
+	Repository string
+	Descriptor ocispecs.Descriptor
+}
+
+// Result is a build that was pushed.
+type Result struct {
+	// Descriptor of the manifest, or of the one-platform index that BuildKit
+	// makes where there are attestations.
+	Descriptor ocispecs.Descriptor
+	// Steps and Cached count the vertices of the solve.
+	Steps, Cached int
+	Duration      time.Duration
+}
+
+// Error is a build that failed by its own fault: another worker would fail
+// alike.
+type Error struct {
+	// Build is the plan's name of it: "hello linux/arm/v6".
+	Build string
+	// Step is the Dockerfile step, "" where none had begun.
+	Step string
+	// Log is the end of the step's output.
+	Log []string
+	// Source shows the Dockerfile around the step, if BuildKit tells.
+	Source string
+	Err    error
+	Hint   string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "building %s", e.Build)
+	if e.Step != "" {
+		fmt.Fprintf(&b, ", step %s", e.Step)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	for _, l := range e.Log {
+		b.WriteString("\n  | " + l)
+	}
+	if e.Source != "" {
+		b.WriteString("\n" + e.Source)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Remedy is what to do next.
+func (e *Error) Remedy() string { return e.Hint }
+
+// Lost wraps an error that is the worker's, not the build's: it went away, and
+// another worker may succeed.
+type Lost struct {
+	Worker string
+	Err    error
+}
+
+func (e *Lost) Error() string { return fmt.Sprintf("worker %q was lost: %v", e.Worker, e.Err) }
+
+func (e *Lost) Unwrap() error { return e.Err }
+
+// Run prepares and solves b on the daemon behind c. Bases are by context name.
+// The display shows the solve as it goes.
+func Run(ctx context.Context, c *client.Client, workerName string, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
+	start := time.Now()
+	if err := prepare(ctx, b, d, o); err != nil {
+		return nil, err
+	}
+	opt, err := solveOpt(b, bases, o)
+	if err != nil {
+		return nil, &Error{Build: b.ID(), Err: err, Hint: remedy(err)}
+	}
+	s := d.start(b.ID(), workerName)
+	resp, err := c.Solve(ctx, nil, *opt, s.channel)
+	s.wait()
+	if err != nil {
+		return nil, failure(ctx, err, b, workerName, s)
+	}
+	desc, err := pushed(resp.ExporterResponse)
+	if err != nil {
+		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
+	}
+	steps, cached := s.counts()
+	return &Result{Descriptor: desc, Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
+}
+
+// failure sorts an error of a solve: interrupted, the worker's, or the build's.
+func failure(ctx context.Context, err error, b *plan.Build, workerName string, s *stream) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if lost(err) {
+		return &Lost{Worker: workerName, Err: flat(err)}
+	}
+	out := &Error{Build: b.ID(), Err: flat(err)}
+	if step := s.failed(); step != nil {
+		out.Step, out.Log = step.name, step.log
+		out.Err = errors.New(step.reason)
+	}
+	for _, src := range errdefs.Sources(err) {
+		var text strings.Builder
+		if src.Print(&text) == nil {
+			out.Source = strings.TrimSpace(text.String())
+			break
+		}
+	}
+	out.Hint = remedy(err)
+	if out.Hint == "" {
+		out.Hint = "mend it and run the same command again: the platforms that were built are kept"
+	}
+	return out
+}

@@ -1,0 +1,222 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/ociindex"
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/staticfs"
+	"github.com/tonistiigi/fsutil"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/archmage-build/archmage/internal/plan"
+)
+
+// remote says whether BuildKit fetches the context by itself: a git
+// repository or an archive behind a URL.
+func remote(context string) bool {
+	for _, scheme := range []string{"http://", "https://", "git://", "ssh://"} {
+		if strings.HasPrefix(context, scheme) {
+			return true
+		}
+	}
+	if strings.HasPrefix(context, "cwd://") {
+		return false
+	}
+	_, ok, _ := dfgitutil.ParseGitRef(context)
+	return ok
+}
+
+// localPath is where a local context lies. Bake's cwd:// is the working
+// directory, which is where archmage looks anyway.
+func localPath(context string) string {
+	return filepath.Clean(strings.TrimPrefix(context, "cwd://"))
+}
+
+// inputs gives the solve its context, Dockerfile and named contexts.
+func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options) error {
+	abs := func(p string) string {
+		if filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(o.Dir, p)
+	}
+	s := b.Spec
+	context := value(s.Context)
+	dockerfile := strings.TrimPrefix(value(s.Dockerfile), "cwd://")
+	so.LocalMounts = map[string]fsutil.FS{}
+	var dockerfileDir string
+	if remote(context) {
+		so.FrontendAttrs["context"] = context
+		if filepath.IsAbs(dockerfile) || strings.HasPrefix(value(s.Dockerfile), "cwd://") {
+			dockerfileDir = filepath.Dir(abs(dockerfile))
+			dockerfile = filepath.Base(dockerfile)
+			so.FrontendAttrs["dockerfilekey"] = "dockerfile"
+		}
+	} else {
+		dir := abs(localPath(context))
+		fs, err := directory(dir, o.Epoch)
+		if err != nil {
+			return fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
+		}
+		so.LocalMounts["context"] = fs
+		so.SharedKey = filepath.Base(dir)
+		path := dockerfile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		dockerfileDir, dockerfile = filepath.Dir(path), filepath.Base(path)
+	}
+	switch {
+	case s.DockerfileInline != nil && *s.DockerfileInline != "":
+		fs := staticfs.NewFS()
+		fs.Add("Dockerfile", &fstypes.Stat{Mode: 0o644}, []byte(*s.DockerfileInline))
+		so.LocalMounts["dockerfile"] = fs
+		so.FrontendAttrs["dockerfilekey"] = "dockerfile"
+		dockerfile = "Dockerfile"
+	case dockerfileDir != "":
+		if _, err := os.Stat(filepath.Join(dockerfileDir, dockerfile)); errors.Is(err, os.ErrNotExist) {
+			// BuildKit falls back to a lowercase name, and so must this check.
+			if _, err := os.Stat(filepath.Join(dockerfileDir, strings.ToLower(dockerfile))); err != nil {
+				return fmt.Errorf("there is no Dockerfile %s for target %q; set context and dockerfile, or write it", filepath.Join(dockerfileDir, dockerfile), b.Target.Name)
+			}
+		}
+		fs, err := directory(dockerfileDir, nil)
+		if err != nil {
+			return fmt.Errorf("the Dockerfile of target %q: %w", b.Target.Name, err)
+		}
+		so.LocalMounts["dockerfile"] = fs
+	}
+	so.FrontendAttrs["filename"] = dockerfile
+
+	for _, name := range slices.Sorted(maps.Keys(s.Contexts)) {
+		if err := namedContext(name, s.Contexts[name], bases, so, abs, o); err != nil {
+			return fmt.Errorf("the context %q of target %q: %w", name, b.Target.Name, err)
+		}
+	}
+	if len(s.Contexts) > 0 {
+		so.FrontendAttrs["frontend.caps"] = "moby.buildkit.frontend.contexts+forward"
+	}
+	return nil
+}
+
+func namedContext(name, val string, bases map[string]Base, so *client.SolveOpt, abs func(string) string, o Options) error {
+	key := "context:" + name
+	switch {
+	case strings.HasPrefix(val, "target:"):
+		base, ok := bases[name]
+		if !ok {
+			return fmt.Errorf("%s has not been built", val)
+		}
+		so.FrontendAttrs[key] = "docker-image://" + base.Repository + "@" + base.Descriptor.Digest.String()
+	case strings.HasPrefix(val, "docker-image:"):
+		so.FrontendAttrs[key] = val
+	case strings.HasPrefix(val, "oci-layout:"):
+		ref, err := ociLayout(strings.TrimPrefix(strings.TrimPrefix(val, "oci-layout:"), "//"), abs, so)
+		if err != nil {
+			return err
+		}
+		so.FrontendAttrs[key] = ref
+	case remote(val):
+		so.FrontendAttrs[key] = val
+	default:
+		dir := abs(localPath(val))
+		fs, err := directory(dir, o.Epoch)
+		if err != nil {
+			return err
+		}
+		mount := name
+		if name == "context" || name == "dockerfile" {
+			mount = "_" + name
+		}
+		so.LocalMounts[mount] = fs
+		so.FrontendAttrs[key] = "local:" + mount
+		so.FrontendAttrs["sharedkey:localdir:"+mount] = filepath.Base(dir)
+	}
+	return nil
+}
+
+// ociLayout offers a layout directory to the daemon over the session and gives
+// the reference to it. The form is path[:tag][@digest].
+func ociLayout(path string, abs func(string) string, so *client.SolveOpt) (string, error) {
+	path, dgst, _ := strings.Cut(path, "@")
+	tag := "latest"
+	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
+		path, tag = path[:i], path[i+1:]
+	}
+	dir := abs(path)
+	if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
+		return "", fmt.Errorf("%s is no OCI image layout: it has no index.json", dir)
+	}
+	if dgst == "" {
+		index := ociindex.NewStoreIndex(dir)
+		desc, err := index.Get(tag)
+		if err != nil {
+			return "", fmt.Errorf("reading %s: %w", dir, err)
+		}
+		if desc == nil {
+			if desc, err = index.GetSingle(); err != nil || desc == nil {
+				return "", fmt.Errorf("%s has no image %q; name one with oci-layout://PATH:TAG or @DIGEST", dir, tag)
+			}
+		}
+		dgst = desc.Digest.String()
+	}
+	store, err := local.NewStore(dir)
+	if err != nil {
+		return "", fmt.Errorf("opening %s: %w", dir, err)
+	}
+	id := identity.NewID()
+	if so.OCIStores == nil {
+		so.OCIStores = map[string]content.Store{}
+	}
+	so.OCIStores[id] = store
+	return "oci-layout://" + id + "@" + dgst, nil
+}
+
+// directory is a local directory as BuildKit's session sends it.
+func directory(dir string, epoch *time.Time) (fsutil.FS, error) {
+	st, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no directory %s", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("%s is no directory", dir)
+	}
+	fs, err := fsutil.NewFS(dir)
+	if err != nil || epoch == nil {
+		return fs, err
+	}
+	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+		st.ModTime = afterEpoch(st.ModTime, epoch.UnixNano())
+		return fsutil.MapResultKeep
+	}})
+}
+
+// afterEpoch lifts a modification time before the epoch to just behind it.
+// BuildKit's rewrite-timestamp lowers later times to the epoch and leaves
+// earlier ones, so that a file checked out before the commit would give
+// another digest than in a fresh clone. The fraction of the second follows the
+// true time: BuildKit's file transfer tells changed files by it.
+func afterEpoch(mtime, epoch int64) int64 {
+	if mtime > epoch {
+		return mtime
+	}
+	h := fnv.New64a()
+	fmt.Fprint(h, mtime)
+	return epoch + 1 + int64(h.Sum64()%uint64(time.Second-time.Nanosecond))
+}

@@ -1,0 +1,247 @@
+package build
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/progress/progressui"
+	"github.com/opencontainers/go-digest"
+)
+
+// logLines is how much of a step's output an error repeats.
+const logLines = 30
+
+// Display shows all builds of a release at once, each line with the target and
+// the platform it belongs to.
+type Display struct {
+	channel  chan *client.SolveStatus
+	finished chan struct{}
+}
+
+// Mode is how progress is shown.
+type Mode string
+
+// The modes of https://docs.docker.com/reference/cli/docker/buildx/build/#progress
+// that make sense here.
+const (
+	ModeAuto  Mode = "auto"
+	ModePlain Mode = "plain"
+	ModeTTY   Mode = "tty"
+	ModeQuiet Mode = "quiet"
+)
+
+// NewDisplay draws on out, as a terminal where it is one and mode allows.
+// Close it to let it finish its report.
+func NewDisplay(out io.Writer, mode Mode) (*Display, error) {
+	ui, err := progressui.NewDisplay(out, progressui.DisplayMode(mode), progressui.WithPhase("Building"))
+	if err != nil {
+		return nil, flat(err)
+	}
+	d := &Display{channel: make(chan *client.SolveStatus, 16), finished: make(chan struct{})}
+	go func() {
+		defer close(d.finished)
+		// Not the release's context: an interrupted build is still reported to
+		// its end. The warnings are in the log already.
+		_, _ = ui.UpdateFrom(context.Background(), d.channel)
+	}()
+	return d, nil
+}
+
+// Close ends the display once everything it was given is shown.
+func (d *Display) Close() {
+	close(d.channel)
+	<-d.finished
+}
+
+// stream is the display's view of one solve.
+type stream struct {
+	channel chan *client.SolveStatus
+	ended   chan struct{}
+	prefix  string
+
+	mu    sync.Mutex
+	steps map[digest.Digest]*step
+}
+
+type step struct {
+	name   string
+	cached bool
+	reason string
+	log    []string
+}
+
+// start gives BuildKit a channel of its own: Solve closes it.
+func (d *Display) start(build, worker string) *stream {
+	s := &stream{
+		channel: make(chan *client.SolveStatus),
+		ended:   make(chan struct{}),
+		prefix:  build,
+		steps:   map[digest.Digest]*step{},
+	}
+	go func() {
+		defer close(s.ended)
+		for st := range s.channel {
+			s.record(st)
+			d.channel <- s.translate(st)
+		}
+	}()
+	return s
+}
+
+func (s *stream) wait() { <-s.ended }
+
+func (s *stream) record(st *client.SolveStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := func(d digest.Digest) *step {
+		if s.steps[d] == nil {
+			s.steps[d] = &step{}
+		}
+		return s.steps[d]
+	}
+	for _, v := range st.Vertexes {
+		p := at(v.Digest)
+		p.name = v.Name
+		p.cached = p.cached || v.Cached
+		if v.Error != "" {
+			p.reason = v.Error
+		}
+	}
+	for _, l := range st.Logs {
+		p := at(l.Vertex)
+		p.log = lastLines(p.log, string(l.Data))
+	}
+}
+
+// lastLines appends text to lines, the first of which continues the last one
+// when that had no end yet, and keeps the last of them.
+func lastLines(lines []string, text string) []string {
+	for _, l := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		lines = append(lines, strings.TrimRight(l, "\r"))
+	}
+	return lines[max(0, len(lines)-logLines):]
+}
+
+// translate makes the vertices of this solve its own, so that platforms that
+// share a step are shown apart, and names the build on each line.
+func (s *stream) translate(st *client.SolveStatus) *client.SolveStatus {
+	own := func(d digest.Digest) digest.Digest {
+		if d == "" {
+			return ""
+		}
+		return digest.FromString(s.prefix + "\x00" + d.String())
+	}
+	out := &client.SolveStatus{}
+	for _, v := range st.Vertexes {
+		c := *v
+		c.Digest, c.Name = own(v.Digest), prefixed(s.prefix, v.Name)
+		c.Inputs = nil
+		for _, in := range v.Inputs {
+			c.Inputs = append(c.Inputs, own(in))
+		}
+		out.Vertexes = append(out.Vertexes, &c)
+	}
+	for _, v := range st.Statuses {
+		c := *v
+		c.Vertex = own(v.Vertex)
+		out.Statuses = append(out.Statuses, &c)
+	}
+	for _, l := range st.Logs {
+		c := *l
+		c.Vertex = own(l.Vertex)
+		out.Logs = append(out.Logs, &c)
+	}
+	for _, w := range st.Warnings {
+		c := *w
+		c.Vertex = own(w.Vertex)
+		out.Warnings = append(out.Warnings, &c)
+	}
+	return out
+}
+
+func prefixed(prefix, name string) string {
+	if rest, ok := strings.CutPrefix(name, "["); ok {
+		return "[" + prefix + " " + rest
+	}
+	return "[" + prefix + "] " + name
+}
+
+// failed is the step that ended the solve, or nil.
+func (s *stream) failed() *step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.steps {
+		if p.reason != "" && !strings.Contains(p.reason, context.Canceled.Error()) {
+			return p
+		}
+	}
+	return nil
+}
+
+// counts are the steps of the Dockerfile and how many came from the cache.
+func (s *stream) counts() (steps, cached int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.steps {
+		if !strings.HasPrefix(p.name, "[") || strings.HasPrefix(p.name, "[internal]") || strings.HasPrefix(p.name, "[auth]") {
+			continue
+		}
+		steps++
+		if p.cached {
+			cached++
+		}
+	}
+	return steps, cached
+}
+
+// localStep is a step that runs on the workstation, shown among the others.
+type localStep struct {
+	display *Display
+	vertex  client.Vertex
+
+	mu    sync.Mutex
+	lines []string
+}
+
+func (d *Display) step(build, name string) *localStep {
+	now := time.Now()
+	s := &localStep{display: d, vertex: client.Vertex{
+		Digest:  digest.FromString(identity.NewID()),
+		Name:    prefixed(build, name),
+		Started: &now,
+	}}
+	s.send(nil)
+	return s
+}
+
+func (s *localStep) send(logs []*client.VertexLog) {
+	v := s.vertex
+	s.display.channel <- &client.SolveStatus{Vertexes: []*client.Vertex{&v}, Logs: logs}
+}
+
+func (s *localStep) log(line string) {
+	s.mu.Lock()
+	s.lines = lastLines(s.lines, line)
+	s.mu.Unlock()
+	s.send([]*client.VertexLog{{Vertex: s.vertex.Digest, Stream: 1, Data: []byte(line + "\n"), Timestamp: time.Now()}})
+}
+
+func (s *localStep) done(err error) {
+	now := time.Now()
+	s.vertex.Completed = &now
+	if err != nil {
+		s.vertex.Error = err.Error()
+	}
+	s.send(nil)
+}
+
+func (s *localStep) tail() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines
+}

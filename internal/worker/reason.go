@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"google.golang.org/grpc/status"
+)
+
+// reason takes the plain cause out of what gRPC wraps around it.
+func reason(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("there is no such socket")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("connection refused")
+	case errors.Is(err, os.ErrPermission):
+		return errors.New("permission denied")
+	}
+	text := err.Error()
+	if s, ok := status.FromError(err); ok {
+		text = s.Message()
+	}
+	text = strings.TrimPrefix(text, "connection error: desc = ")
+	text = strings.Trim(text, `"`)
+	text = strings.TrimPrefix(text, "transport: ")
+	text = strings.TrimPrefix(text, "Error while dialing: ")
+	text = strings.TrimPrefix(text, "authentication handshake failed: ")
+	switch {
+	case strings.Contains(text, "no such file or directory"):
+		return errors.New("there is no such socket")
+	case strings.Contains(text, "connection refused"):
+		return errors.New("connection refused")
+	case strings.Contains(text, "permission denied"):
+		return errors.New("permission denied")
+	case strings.Contains(text, "error reading server preface"):
+		return errors.New("what listens there is no BuildKit daemon (" + text + ")")
+	}
+	return errors.New(text)
+}
+
+func hint(address string) string {
+	scheme, _, _ := strings.Cut(address, "://")
+	switch scheme {
+	case "unix":
+		return "start buildkitd there, mend the address in targets.hcl, or remove the worker block to use the embedded one"
+	case "tcp":
+		return "check that buildkitd listens on that address (buildkitd --addr) and that the tls block fits, then run `mage workers`"
+	case "ssh":
+		return "try `ssh` with the same host and `buildctl debug workers` there; archmage uses your ssh configuration as it is, in batch mode"
+	case "docker-container", "podman-container", "nerdctl-container":
+		return "check that the container runs (" + strings.TrimSuffix(scheme, "-container") + " ps) and holds buildkitd and buildctl"
+	case "kube-pod":
+		return "check that `kubectl get pod` shows it running and that it holds buildkitd and buildctl"
+	}
+	return "mend the worker's address in targets.hcl"
+}
