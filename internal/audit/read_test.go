@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -9,7 +11,6 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/audit"
-	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -23,16 +24,62 @@ func newClient(t testing.TB) *registry.Client {
 	return client
 }
 
-// TestDraftAndPublished reads the same index from the draft and from the
+// save writes what a digest names into an OCI image layout, without layers, as
+// a draft is.
+func save(t *testing.T, client *registry.Client, dir, repo, name string, top ocispecs.Descriptor) {
+	t.Helper()
+	write := func(raw []byte, path ...string) {
+		file := filepath.Join(append([]string{dir}, path...)...)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var blob func(desc ocispecs.Descriptor)
+	blob = func(desc ocispecs.Descriptor) {
+		_, raw, err := client.Manifest(t.Context(), repo+"@"+desc.Digest.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(raw, "blobs", "sha256", desc.Digest.Encoded())
+		var names struct {
+			Manifests []ocispecs.Descriptor `json:"manifests"`
+			Config    ocispecs.Descriptor   `json:"config"`
+		}
+		if err := json.Unmarshal(raw, &names); err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range names.Manifests {
+			blob(child)
+		}
+		if names.Config.Digest != "" {
+			raw, err := client.Blob(t.Context(), repo, names.Config, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(raw, "blobs", "sha256", names.Config.Digest.Encoded())
+		}
+	}
+	blob(top)
+	top.Annotations = map[string]string{ocispecs.AnnotationRefName: name, "io.github.archmage-build.base": "own"}
+	raw, err := json.Marshal(ocispecs.Index{Manifests: []ocispecs.Descriptor{top}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(raw, "index.json")
+}
+
+// TestDraftAndPublished reads the same index from a layout and from the
 // registry.
 func TestDraftAndPublished(t *testing.T) {
 	t.Parallel()
 	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
 	repo := registrytest.Serve(t) + "/hello"
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	var children []index.Child
-	wanted := []ocispecs.Platform{{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v6"}}
-	for _, p := range wanted {
+	var entries []ocispecs.Descriptor
+	for _, p := range []ocispecs.Platform{{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v6"}} {
 		image := registrytest.Push(t, repo, registrytest.Spec{
 			Config: ocispecs.Image{
 				Created:  &created,
@@ -46,25 +93,17 @@ func TestDraftAndPublished(t *testing.T) {
 			Annotations: map[string]string{"m": "n"},
 			Attested:    true,
 		})
-		children = append(children, index.Child{Repository: repo, Digest: image.Pushed.Digest, Platform: p})
+		image.Manifest.Platform = &p
+		entries = append(entries, image.Manifest, image.Attestation)
 	}
-	_, err := index.Assemble(ctx, client, dir, index.Assembly{Target: "hello", Platforms: wanted, Children: children})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := index.Annotate(dir, "hello", []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
-		t.Fatal(err)
-	}
+	top := registrytest.PushIndex(t, repo, ocispecs.Index{Manifests: entries, Annotations: map[string]string{"k": "v"}})
+	save(t, client, dir, repo, "hello", top)
 
 	draft, err := audit.Read(ctx, audit.Layout(dir), "hello")
 	if err != nil {
 		t.Fatal(err)
 	}
-	published, err := audit.Read(ctx, audit.Registry(client), repo+"@"+d.Descriptor.Digest.String())
+	published, err := audit.Read(ctx, audit.Registry(client), repo+"@"+top.Digest.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +111,7 @@ func TestDraftAndPublished(t *testing.T) {
 		t.Errorf("draft and published differ:\n%s", diff)
 	}
 
-	if draft.Kind != audit.KindIndex || draft.Digest != d.Descriptor.Digest || draft.Annotations["k"] != "v" {
+	if draft.Kind != audit.KindIndex || draft.Digest != top.Digest || draft.Annotations["k"] != "v" {
 		t.Errorf("the top is %s %s %v", draft.Kind, draft.Digest, draft.Annotations)
 	}
 	var names []string

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,44 +13,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 )
 
-// DefaultKeychain finds credentials in Docker's configuration ($DOCKER_CONFIG
-// or ~/.docker) and its credential helpers, then in podman's files
-// ($REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR and ~/.config, each with
-// containers/auth.json). The first that knows the registry wins, so a Docker
-// configuration without credentials does not hide podman's.
-var DefaultKeychain authn.Keychain = dockerKeychain{getenv: os.Getenv, home: os.UserHomeDir}
-
-type dockerKeychain struct {
-	getenv func(string) string
-	home   func() (string, error)
-}
-
-// Resolve implements authn.Keychain.
-func (k dockerKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	for _, path := range k.files() {
-		cf, err := readConfig(path)
-		if err != nil {
-			return nil, err
-		}
-		if cf == nil {
-			continue
-		}
-		auth, err := lookUp(cf, target)
-		if err != nil {
-			return nil, fmt.Errorf("asking the credential helper of %q: %w", path, err)
-		}
-		if auth != nil {
-			return auth, nil
-		}
-	}
-	return authn.Anonymous, nil
-}
-
-// files lists where credentials may stand, the first to be asked first.
-func (k dockerKeychain) files() []string {
-	home, err := k.home()
-	if err != nil {
-		home = ""
+// CredentialFiles lists where credentials may stand, the first to be asked
+// first: Docker's configuration ($DOCKER_CONFIG or ~/.docker), then podman's
+// files ($REGISTRY_AUTH_FILE, and containers/auth.json in $XDG_RUNTIME_DIR and
+// $XDG_CONFIG_HOME or ~/.config). The files need not exist.
+func CredentialFiles(getenv func(string) string) []string {
+	home := getenv("HOME")
+	if home == "" {
+		home = getenv("USERPROFILE")
 	}
 	var files []string
 	add := func(base string, parts ...string) {
@@ -59,19 +28,46 @@ func (k dockerKeychain) files() []string {
 			files = append(files, filepath.Join(append([]string{base}, parts...)...))
 		}
 	}
-	if dir := k.getenv("DOCKER_CONFIG"); dir != "" {
+	if dir := getenv("DOCKER_CONFIG"); dir != "" {
 		add(dir, "config.json")
 	} else {
 		add(home, ".docker", "config.json")
 	}
-	add(k.getenv("REGISTRY_AUTH_FILE"))
-	add(k.getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
-	if dir := k.getenv("XDG_CONFIG_HOME"); dir != "" {
+	add(getenv("REGISTRY_AUTH_FILE"))
+	add(getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
+	if dir := getenv("XDG_CONFIG_HOME"); dir != "" {
 		add(dir, "containers", "auth.json")
 	} else {
 		add(home, ".config", "containers", "auth.json")
 	}
 	return files
+}
+
+// fileKeychain asks files in Docker's form, and the credential helpers they
+// name. The first that knows the registry wins, so a Docker configuration
+// without credentials does not hide podman's. They are read each time: a login
+// in another terminal counts.
+type fileKeychain struct{ files []string }
+
+// Resolve implements authn.Keychain.
+func (k fileKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	for _, path := range k.files {
+		cf, err := readConfig(path)
+		if err != nil {
+			return nil, explainCredentials(target, err)
+		}
+		if cf == nil {
+			continue
+		}
+		auth, err := lookUp(cf, target)
+		if err != nil {
+			return nil, explainCredentials(target, fmt.Errorf("asking the credential helper of %q: %w", path, err))
+		}
+		if auth != nil {
+			return auth, nil
+		}
+	}
+	return authn.Anonymous, nil
 }
 
 func readConfig(path string) (*configfile.ConfigFile, error) {
@@ -85,7 +81,7 @@ func readConfig(path string) (*configfile.ConfigFile, error) {
 	defer f.Close()
 	cf, err := config.LoadFromReader(f)
 	if err != nil {
-		return nil, fmt.Errorf("reading credentials in %q: %w; correct the file or run docker login again", path, err)
+		return nil, fmt.Errorf("reading credentials in %q: %w", path, err)
 	}
 	return cf, nil
 }
@@ -116,24 +112,11 @@ func lookUp(cf *configfile.ConfigFile, target authn.Resource) (authn.Authenticat
 	return nil, nil
 }
 
-// explainedKeychain says in words when credentials cannot be read.
-type explainedKeychain struct{ next authn.Keychain }
-
-// Resolve implements authn.Keychain.
-func (k explainedKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	return k.ResolveContext(context.Background(), target)
-}
-
-// ResolveContext implements authn.ContextKeychain.
-func (k explainedKeychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
-	auth, err := authn.Resolve(ctx, k.next, target)
-	if err != nil {
-		host := familiarHost(target.RegistryStr())
-		return nil, &Error{
-			Kind: Credentials, Host: host, Err: err,
-			Reason: "cannot be given credentials: " + err.Error(),
-			Hint:   "repair the credential helper (credsStore, credHelpers) in Docker's config.json, or run: docker login " + host,
-		}
+func explainCredentials(target authn.Resource, err error) error {
+	host := familiarHost(target.RegistryStr())
+	return &Error{
+		Kind: Credentials, Host: host, Err: err,
+		Reason: "cannot be given credentials: " + err.Error(),
+		Hint:   "repair the file or its helper (credsStore, credHelpers), or run: docker login " + host,
 	}
-	return auth, nil
 }

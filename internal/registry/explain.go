@@ -61,10 +61,13 @@ func explain(host, ref string, err error) error {
 	e := &Error{Host: host, Ref: ref, Err: err}
 	var answer *transport.Error
 	var used *quotaError
+	// Where HTTP was tried besides HTTPS, what HTTPS met tells more: a server
+	// of TLS answers 400 to plain HTTP.
+	var verify *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &used):
 		e.Kind, e.Reason, e.Hint = Quota, "has had enough requests for now", quotaHint(host, used.until)
-	case errors.As(err, &answer):
+	case errors.As(err, &answer) && !errors.As(err, &verify):
 		explainAnswer(e, answer)
 	default:
 		explainNetwork(e, err)
@@ -190,16 +193,8 @@ func quotaHint(host string, until time.Time) string {
 
 // root is the innermost error's text, without the request that met it.
 func root(err error) string {
-	for {
-		switch inner := err.(type) {
-		case interface{ Unwrap() error }:
-			next := inner.Unwrap()
-			if next == nil {
-				return err.Error()
-			}
-			err = next
-		default:
-			return err.Error()
-		}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
 	}
+	return err.Error()
 }
