@@ -1,0 +1,201 @@
+package index_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
+)
+
+func TestMovesOrder(t *testing.T) {
+	t.Parallel()
+	client, dir := newClient(t), t.TempDir()
+	repo := registrytest.Serve(t) + "/hello"
+	d, _ := assembled(t, client, dir, repo, true)
+	before := registrytest.Put(t, repo, "1.2", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+	second := *d
+	second.Target = "second"
+	moves, err := index.Moves(t.Context(), client, []index.Tagging{
+		{Draft: d, Tags: []string{repo + ":latest", repo + ":1.2", repo + ":1.2", repo + ":latest-slim"}},
+		{Draft: &second, Tags: []string{repo + "-2:edge", repo + "-2"}},
+	}, "{tag}-{arch}{variant}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range moves {
+		got = append(got, m.Target+" "+strings.TrimPrefix(m.Tag, repo))
+	}
+	var want []string
+	for _, tag := range []string{"hello :latest", "hello :1.2", "hello :latest-slim", "second -2:edge", "second -2:latest"} {
+		for _, arch := range []string{"amd64", "arm64", "armv7", "armv6"} {
+			want = append(want, tag+"-"+arch)
+		}
+	}
+	want = append(want, "hello :1.2", "second -2:edge", "hello :latest", "hello :latest-slim", "second -2:latest")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	for _, m := range moves {
+		want := digest.Digest("")
+		if m.Tag == repo+":1.2" {
+			want = before.Digest
+		}
+		if m.Previous != want {
+			t.Errorf("%s was %q, want %q", m.Tag, m.Previous, want)
+		}
+	}
+}
+
+func TestMovesRefuse(t *testing.T) {
+	t.Parallel()
+	client, dir := newClient(t), t.TempDir()
+	repo := registrytest.Serve(t) + "/hello"
+	d, images := assembled(t, client, dir, repo, false)
+	other := *d
+	other.Target = "other"
+	tests := []struct {
+		name     string
+		taggings []index.Tagging
+		template string
+		says     string
+	}{
+		{"two targets", []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}, {Draft: &other, Tags: []string{repo + ":1"}}}, "", `target "other"`},
+		{"two platforms", []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}", `"linux/arm/v6"`},
+		{"a platform's and a target's", []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":1-amd64"}}}, "{tag}-{arch}{variant}", "change arch_tags"},
+		{"no tag", []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}/{arch}{variant}", "which is no tag"},
+		{"a dash", []index.Tagging{{Draft: d, Tags: []string{repo + ":-dryRun"}}}, "", "-dryRun"},
+		{"a digest", []index.Tagging{{Draft: d, Tags: []string{repo + "@" + images["linux/amd64"].Manifest.Digest.String()}}}, "", "cannot be moved"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := index.Moves(t.Context(), client, tt.taggings, tt.template)
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v, want %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestConflict(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	var traffic requests
+	repo := registrytest.Serve(t, traffic.wrap) + "/hello"
+	d, _ := assembled(t, client, dir, repo, true)
+	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
+		t.Fatal(err)
+	}
+	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := registrytest.Put(t, repo, "latest", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+	traffic.reset()
+	err = index.Promote(ctx, client, moves, index.Promotion{})
+	var conflict *index.ConflictError
+	if !errors.As(err, &conflict) || conflict.Tag != repo+":latest" || conflict.Found != theirs.Digest {
+		t.Fatalf("error %v", err)
+	}
+	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
+		t.Errorf("in spite of the conflict it wrote %q", puts)
+	}
+	if err := index.Verify(ctx, client, moves); err == nil || !strings.Contains(err.Error(), repo+":latest") || !strings.Contains(err.Error(), repo+":1") {
+		t.Errorf("verifying tags that did not move: %v", err)
+	}
+	if err := index.Promote(ctx, client, moves, index.Promotion{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := index.Verify(ctx, client, moves); err != nil {
+		t.Error(err)
+	}
+
+	// The way back: the same moves the other way round.
+	back := []index.Move{{Target: "hello", Tag: repo + ":latest", Digest: theirs.Digest, Previous: d.Descriptor.Digest}}
+	if err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
+		t.Fatal(err)
+	}
+	if desc, err := client.Head(ctx, repo+":latest"); err != nil || desc.Digest != theirs.Digest {
+		t.Errorf("latest is %s, %v", desc.Digest, err)
+	}
+}
+
+func TestJournalStopsPromotion(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	var traffic requests
+	repo := registrytest.Serve(t, traffic.wrap) + "/hello"
+	d, _ := assembled(t, client, dir, repo, false)
+	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
+		t.Fatal(err)
+	}
+	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	traffic.reset()
+	full := errors.New("no space left")
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(index.Move) error { return full }})
+	if !errors.Is(err, full) || !strings.Contains(err.Error(), repo+":1") {
+		t.Errorf("error %v", err)
+	}
+	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
+		t.Errorf("it wrote %q that no journal holds", puts)
+	}
+}
+
+func TestUploadNeedsTheChildren(t *testing.T) {
+	t.Parallel()
+	client, dir := newClient(t), t.TempDir()
+	var traffic requests
+	host := registrytest.Serve(t, traffic.wrap)
+	repo := host + "/hello"
+	d, images := assembled(t, client, dir, repo, false)
+	gone := images["linux/arm64"].Manifest.Digest
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+host+"/v2/hello/manifests/"+gone.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	traffic.reset()
+	err = index.Upload(t.Context(), client, d, []string{repo})
+	if err == nil || !strings.Contains(err.Error(), gone.String()) || !strings.Contains(err.Error(), "run build again") {
+		t.Errorf("error %v", err)
+	}
+	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
+		t.Errorf("it wrote %q", puts)
+	}
+}
+
+// TestUploadElsewhere copies to a second registry, in which a layer that the
+// children share arrives once.
+func TestUploadElsewhere(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	d, _ := assembled(t, client, dir, registrytest.Serve(t)+"/hello", true)
+	var traffic requests
+	there := registrytest.Serve(t, traffic.wrap) + "/copy"
+	if err := index.Upload(ctx, client, d, []string{there}); err != nil {
+		t.Fatal(err)
+	}
+	_, raw, err := client.Manifest(ctx, there+"@"+d.Descriptor.Digest.String())
+	if err != nil || string(raw) != string(d.Raw) {
+		t.Fatalf("the index arrived as %q, %v", raw, err)
+	}
+	// 4 configs, 4 binaries, 1 shared layer; 4 attestations with config, SBOM and provenance.
+	if committed := traffic.matching(http.MethodPut, "/blobs/uploads/"); len(committed) != 9+12 {
+		t.Errorf("%d blobs were sent, want 21", len(committed))
+	}
+}
