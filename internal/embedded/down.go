@@ -10,7 +10,7 @@ import (
 
 // endLimit is how long a daemon may take to end by itself: a registry drains
 // its connections, BuildKit ends its containers.
-const endLimit = 10 * time.Second
+const endLimit = 5 * time.Second
 
 // Down ends every daemon that StartWorker and StartRegistry started for this
 // user and these directories, whoever called them, with all it started, and

@@ -6,9 +6,12 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -36,11 +39,15 @@ type recipe struct {
 	cgo     bool
 	tags    string
 	ldflags string
+
+	// seccomp is whether build steps run behind a seccomp filter, which takes
+	// libseccomp's headers to compile.
+	seccomp bool
 }
 
 // Versions are pinned in parts/*.mod; buildkit's is repeated for its linker
 // flag, and a test compares the two. Flags follow each project's own release
-// build, without seccomp, which would need libseccomp's headers.
+// build.
 var recipes = map[Part]recipe{
 	Buildkitd: {
 		module: "buildkit", target: "github.com/moby/buildkit/cmd/buildkitd", tags: "osusergo,netgo,static_build",
@@ -55,11 +62,30 @@ var recipes = map[Part]recipe{
 // BuildKitVersion is the version of BuildKit that the worker is compiled from.
 const BuildKitVersion = "v0.34.2"
 
+// recipe returns how to compile p on this machine as it is now.
+func (p Part) recipe() (recipe, error) {
+	r, ok := recipes[p]
+	if !ok {
+		return recipe{}, fmt.Errorf("compiling %q: no such part", p)
+	}
+	if p == Buildkitd || p == Runc {
+		r.seccomp = exec.Command("pkg-config", "--exists", "libseccomp").Run() == nil
+	}
+	if p == Runc && r.seccomp {
+		r.tags += ",seccomp"
+	}
+	return r, nil
+}
+
 // sources returns the files to compile the recipe from, by name.
 func (r recipe) sources() (map[string][]byte, error) {
 	files := map[string]string{"go.mod": r.module + ".mod", "go.sum": r.module + ".sum"}
 	if filepath.Ext(r.target) == ".go" {
 		files[r.target] = r.target
+	}
+	if r.module == "buildkit" && !r.seccomp {
+		files["noseccomp/go.mod"] = "noseccomp.mod"
+		files["noseccomp/seccomp.go"] = "noseccomp.txt"
 	}
 	out := map[string][]byte{}
 	for name, embedded := range files {
@@ -68,6 +94,9 @@ func (r recipe) sources() (map[string][]byte, error) {
 			return nil, fmt.Errorf("reading embedded %q: %w", embedded, err)
 		}
 		out[name] = data
+	}
+	if r.module == "buildkit" && !r.seccomp {
+		out["go.mod"] = append(out["go.mod"], "\nreplace github.com/moby/profiles/seccomp => ./noseccomp\n"...)
 	}
 	return out, nil
 }
@@ -80,7 +109,7 @@ func (r recipe) key() (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s/%s %+v\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, r)
-	for _, name := range []string{"go.mod", "go.sum", r.target} {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		fmt.Fprintf(h, "%s %d\n%s", name, len(files[name]), files[name])
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16], nil
@@ -88,9 +117,9 @@ func (r recipe) key() (string, error) {
 
 // path returns where the program p lies once it is compiled.
 func (m *Machine) path(p Part) (string, error) {
-	r, ok := recipes[p]
-	if !ok {
-		return "", fmt.Errorf("compiling %q: no such part", p)
+	r, err := p.recipe()
+	if err != nil {
+		return "", err
 	}
 	key, err := r.key()
 	if err != nil {
@@ -130,13 +159,20 @@ func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 			return "", err
 		}
 	}
-	r := recipes[p]
+	r, err := p.recipe()
+	if err != nil {
+		return "", err
+	}
 	files, err := r.sources()
 	if err != nil {
 		return "", err
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(src, name), data, 0o600); err != nil {
+		file := filepath.Join(src, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return "", fmt.Errorf("writing the module of %q: %w", p, err)
+		}
+		if err := os.WriteFile(file, data, 0o600); err != nil {
 			return "", fmt.Errorf("writing the module of %q: %w", p, err)
 		}
 	}
@@ -147,6 +183,9 @@ func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 	}
 	if err := os.Rename(fresh, program); err != nil {
 		return "", fmt.Errorf("placing %q: %w", p, err)
+	}
+	if p == Runc && !r.seccomp {
+		m.report(Event{Subject: string(p), Phase: Note, Detail: "compiled without libseccomp, so build steps run without a seccomp filter; for one, install it (Debian, Ubuntu: apt-get install libseccomp-dev pkg-config), then mage down"})
 	}
 	m.report(Event{Subject: string(p), Phase: Compiled, Detail: program, Elapsed: time.Since(begin)})
 	return program, nil

@@ -15,7 +15,11 @@ import (
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	keys := map[string]Part{}
-	for p, r := range recipes {
+	for p := range recipes {
+		r, err := p.recipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		files, err := r.sources()
 		if err != nil {
 			t.Fatal(err)
@@ -23,9 +27,11 @@ func TestRecipes(t *testing.T) {
 		if len(files["go.mod"]) == 0 || len(files["go.sum"]) == 0 {
 			t.Errorf("%s: its module is empty", p)
 		}
-		// Local paths would not exist where the part is compiled.
-		if bytes.Contains(files["go.mod"], []byte("replace")) {
-			t.Errorf("%s: its go.mod replaces modules", p)
+		// Without libseccomp both sides must do without, with it neither.
+		with := r
+		with.seccomp = !r.seccomp
+		if other, err := with.key(); err != nil || (p == Buildkitd) != !bytes.Equal(files["go.mod"], mustSources(t, with)["go.mod"]) {
+			t.Errorf("%s: seccomp does not choose its sources: %q, %v", p, other, err)
 		}
 		key, err := r.key()
 		if err != nil {
@@ -40,8 +46,8 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%s: other flags, same key (%v)", p, err)
 		}
 	}
-	if mod, err := modules.ReadFile("parts/buildkit.mod"); err != nil || !bytes.Contains(mod, []byte("github.com/moby/buildkit "+buildkitVersion)) {
-		t.Errorf("parts/buildkit.mod does not pin buildkit %s (%v)", buildkitVersion, err)
+	if mod, err := modules.ReadFile("parts/buildkit.mod"); err != nil || !bytes.Contains(mod, []byte("github.com/moby/buildkit "+BuildKitVersion)) {
+		t.Errorf("parts/buildkit.mod does not pin buildkit %s (%v)", BuildKitVersion, err)
 	}
 }
 
@@ -126,4 +132,13 @@ func TestWatch(t *testing.T) {
 	if got, want := w.output(), "# c.d/e\nc.d/e/x.go:1:1: syntax error"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+func mustSources(t *testing.T, r recipe) map[string][]byte {
+	t.Helper()
+	files, err := r.sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

@@ -150,7 +150,7 @@ func workerHint(log string) string {
 		{"no space left on device", "The disk or user.max_user_namespaces is exhausted: make room below ~/.local/state/archmage, or run sysctl -w user.max_user_namespaces=28633 as root."},
 		{"could not lock", "Another BuildKit uses the same state; end it, or set XDG_STATE_HOME to another directory."},
 		{"newuidmap", "Check that newuidmap and newgidmap are setuid root (Debian, Ubuntu: apt-get install --reinstall uidmap) and that your lines in /etc/subuid and /etc/subgid overlap no other's."},
-		{"proc: operation not permitted", "This container hides parts of /proc; run it with --security-opt systempaths=unconfined, or declare a worker in targets.hcl."},
+		{"/proc: operation not permitted", "This container hides parts of /proc; run it with --security-opt systempaths=unconfined, or declare a worker in targets.hcl."},
 		{"permission denied", namespaceHint()},
 		{"operation not permitted", namespaceHint()},
 	} {

@@ -72,9 +72,9 @@ func TestIsSnapshot(t *testing.T) {
 func TestWorkerHint(t *testing.T) {
 	t.Parallel()
 	for log, want := range map[string]string{
-		"[rootlesskit:parent] error: newuidmap 42 failed: exit status 1":                    "uidmap",
-		"buildkitd: could not lock /x/buildkitd.lock, another instance running?":            "Another BuildKit",
-		"mount proc:/proc (via /proc/self/fd/6), flags: 0xe: proc: operation not permitted": "systempaths",
+		"[rootlesskit:parent] error: newuidmap 42 failed: exit status 1":             "uidmap",
+		"buildkitd: could not lock /x/buildkitd.lock, another instance running?":     "Another BuildKit",
+		"[rootlesskit:child ] error: failed to mount /proc: operation not permitted": "systempaths",
 		"all is well": "",
 	} {
 		got := workerHint(log)
