@@ -1,0 +1,111 @@
+package release
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// Assemble makes the draft index of every selected target from the builds of
+// the newest record.
+func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
+	return w.step(s, func(p *plan.Plan, client *registry.Client, r *Record) error {
+		return w.assemble(ctx, p, client, r)
+	})
+}
+
+// step runs one task on the newest record, alone in the workspace.
+func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *Record) error) error {
+	p, err := w.loadPublishable(s)
+	if err != nil {
+		return err
+	}
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := w.latest()
+	if err != nil {
+		return err
+	}
+	client, err := w.client(p)
+	if err != nil {
+		return err
+	}
+	return do(p, client, r)
+}
+
+func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+	for _, t := range p.Published() {
+		tr := r.target(t.Name)
+		if tr == nil {
+			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
+		}
+		a := index.Assembly{
+			Target:            t.Name,
+			Docker:            p.Release.MediaTypes == "docker",
+			StripAttestations: p.Release.Attestations == "strip",
+		}
+		for _, b := range t.Builds {
+			a.Platforms = append(a.Platforms, b.Platform)
+			if c := tr.child(b.PlatformName()); c != nil {
+				a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
+			}
+		}
+		d, err := index.Assemble(ctx, client, w.layout(), a)
+		if err != nil {
+			return interrupted(ctx, err)
+		}
+		tr.Index = d.Descriptor.Digest
+		w.say("assembled %s: %d platforms, %s", t.Name, len(d.Children()), d.Descriptor.Digest)
+	}
+	return r.advance(Assembled)
+}
+
+// Annotate writes the annotations and platform fields of targets.hcl into the
+// drafts.
+func (w *Workspace) Annotate(_ context.Context, s Selection) error {
+	return w.step(s, func(p *plan.Plan, _ *registry.Client, r *Record) error {
+		return w.annotate(p, r)
+	})
+}
+
+func (w *Workspace) annotate(p *plan.Plan, r *Record) error {
+	for _, t := range p.Published() {
+		tr := r.target(t.Name)
+		if tr == nil || tr.Index == "" {
+			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+		}
+		d, err := index.Annotate(w.layout(), t.Name, annotations(t), overrides(t))
+		if err != nil {
+			return err
+		}
+		tr.Index = d.Descriptor.Digest
+		if n := len(t.Spec.Annotations); n > 0 {
+			w.say("annotated %s: %d annotations, %s", t.Name, n, d.Descriptor.Digest)
+		}
+	}
+	return r.save()
+}
+
+func annotations(t *plan.Target) []index.Annotation {
+	var out []index.Annotation
+	for _, a := range t.Spec.AnnotationList() {
+		out = append(out, index.Annotation{Level: index.Level(a.Level), Platform: a.Platform, Key: a.Key, Value: a.Value})
+	}
+	return out
+}
+
+func overrides(t *plan.Target) []index.Override {
+	var out []index.Override
+	for _, b := range t.Builds {
+		if b.OSVersion != "" || b.OSFeatures != nil {
+			out = append(out, index.Override{Platform: b.Platform, OSVersion: b.OSVersion, OSFeatures: b.OSFeatures})
+		}
+	}
+	return out
+}

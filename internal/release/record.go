@@ -1,0 +1,243 @@
+package release
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/plan"
+)
+
+// RecordSchema is the version of the record's form. A reader refuses newer
+// ones.
+const RecordSchema = 1
+
+// Step is how far a release has come.
+type Step string
+
+// The steps, in order.
+const (
+	Building   Step = "building"
+	Built      Step = "built"
+	Assembled  Step = "assembled"
+	Uploaded   Step = "uploaded"
+	Promoting  Step = "promoting"
+	Promoted   Step = "promoted"
+	Verified   Step = "verified"
+	incomplete Step = ""
+)
+
+var stepOrder = []Step{incomplete, Building, Built, Assembled, Uploaded, Promoting, Promoted, Verified}
+
+// Record is the JSON file of one release, .archmage/releases/<id>.json. It is
+// written after each step, so it is the journal too.
+type Record struct {
+	Schema int    `json:"schema"`
+	ID     string `json:"id"`
+	Step   Step   `json:"step"`
+	// Started and Updated are when the release began and when the record was
+	// last written.
+	Started time.Time `json:"started"`
+	Updated time.Time `json:"updated"`
+	// Epoch is the time that timestamps were clamped to, in seconds since
+	// 1970; nil if they were not.
+	Epoch   *int64          `json:"epoch,omitempty"`
+	Targets []*TargetRecord `json:"targets"`
+	// Moves are the tags, in the order they move, with what they named before.
+	Moves []index.Move `json:"moves,omitempty"`
+
+	path string
+}
+
+// TargetRecord is one target of a release.
+type TargetRecord struct {
+	Name string `json:"name"`
+	// Linked targets were built for others and have no index.
+	Linked   bool           `json:"linked,omitempty"`
+	Tags     []string       `json:"tags,omitempty"`
+	Children []*ChildRecord `json:"children,omitempty"`
+	// Index is the digest of the target's index, once assembled.
+	Index digest.Digest `json:"index,omitempty"`
+}
+
+// ChildRecord is one platform of a target.
+type ChildRecord struct {
+	Platform   string        `json:"platform"`
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+	MediaType  string        `json:"mediaType"`
+	// Size of the manifest or one-platform index, in bytes.
+	Size int64 `json:"size"`
+	// Worker that built it, and whether the platform is the worker's own.
+	Worker string `json:"worker"`
+	Native bool   `json:"native"`
+	// Steps of the Dockerfile and how many came from the cache.
+	Steps  int `json:"steps"`
+	Cached int `json:"cached"`
+	// Seconds the build took.
+	Seconds float64 `json:"seconds"`
+}
+
+// begin opens a new record for the plan.
+func (w *Workspace) begin(p *plan.Plan, epoch *time.Time) (*Record, error) {
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	var unique [3]byte
+	if _, err := rand.Read(unique[:]); err != nil {
+		return nil, fmt.Errorf("naming the release: %w", err)
+	}
+	now := time.Now().UTC()
+	r := &Record{
+		Schema: RecordSchema, Step: Building, Started: now.Truncate(time.Second),
+		ID: now.Format("20060102T150405Z") + "-" + hex.EncodeToString(unique[:]),
+	}
+	if epoch != nil {
+		s := epoch.Unix()
+		r.Epoch = &s
+	}
+	for _, t := range p.Targets {
+		tr := &TargetRecord{Name: t.Name, Linked: t.Linked}
+		for _, tag := range t.Tags {
+			tr.Tags = append(tr.Tags, tag.String())
+		}
+		r.Targets = append(r.Targets, tr)
+	}
+	r.path = w.path("releases", r.ID+".json")
+	return r, r.save()
+}
+
+// save writes the record whole or not at all.
+func (r *Record) save() error {
+	r.Updated = time.Now().UTC().Truncate(time.Second)
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the record %q: %w", r.ID, err)
+	}
+	return stateError(writeFile(r.path, append(data, '\n')))
+}
+
+// writeFile replaces a file by rename, flushed to disk before and after, so
+// that a crash leaves the old file or the new one.
+func writeFile(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// advance notes a step that is done.
+func (r *Record) advance(s Step) error {
+	r.Step = s
+	return r.save()
+}
+
+// reached says whether the release has come as far as s.
+func (r *Record) reached(s Step) bool {
+	return slices.Index(stepOrder, r.Step) >= slices.Index(stepOrder, s)
+}
+
+// target returns the record of a target, or nil.
+func (r *Record) target(name string) *TargetRecord {
+	for _, t := range r.Targets {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// child returns the record of a platform, or nil.
+func (t *TargetRecord) child(platform string) *ChildRecord {
+	for _, c := range t.Children {
+		if c.Platform == platform {
+			return c
+		}
+	}
+	return nil
+}
+
+// put replaces or adds the record of a platform.
+func (t *TargetRecord) put(c *ChildRecord) {
+	for i, old := range t.Children {
+		if old.Platform == c.Platform {
+			t.Children[i] = c
+			return
+		}
+	}
+	t.Children = append(t.Children, c)
+}
+
+// NoRecordError says that a step was asked for before the one it builds on.
+type NoRecordError struct {
+	Dir  string
+	Want string
+}
+
+func (e *NoRecordError) Error() string {
+	return fmt.Sprintf("there is nothing to go on from in %s: %s", e.Dir, e.Want)
+}
+
+// Remedy is what to do next.
+func (e *NoRecordError) Remedy() string {
+	return "run `mage build` first, or `mage release` for all of it"
+}
+
+// latest reads the newest record.
+func (w *Workspace) latest() (*Record, error) {
+	names, err := os.ReadDir(w.path("releases"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the records: %w", err)
+	}
+	for _, n := range slices.Backward(names) {
+		if strings.HasPrefix(n.Name(), ".") || !strings.HasSuffix(n.Name(), ".json") {
+			continue
+		}
+		return readRecord(w.path("releases", n.Name()))
+	}
+	return nil, &NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+}
+
+func readRecord(path string) (*Record, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the record: %w", err)
+	}
+	r := &Record{path: path}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("reading the record %s: %w; move the file away to go on without it", path, err)
+	}
+	if r.Schema > RecordSchema {
+		return nil, fmt.Errorf("the record %s is of schema %d and this archmage knows %d: use the newer archmage, or move the file away", path, r.Schema, RecordSchema)
+	}
+	return r, nil
+}

@@ -1,0 +1,228 @@
+// Package release runs a plan from the first solve to the last tag, and keeps
+// the record of it.
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/ui"
+)
+
+// Workspace is where the tasks work: a directory with a targets.hcl, and what
+// surrounds the process.
+type Workspace struct {
+	// Dir is the directory, absolute.
+	Dir     string
+	Streams *ui.Streams
+	// Environ is the environment in the form of os.Environ.
+	Environ []string
+	// Progress is how builds are shown: auto, plain, tty or quiet.
+	Progress string
+
+	status  *ui.Status
+	machine func() (*embedded.Machine, error)
+}
+
+// Open returns the workspace of a directory.
+func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the working directory: %w", err)
+	}
+	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, status: ui.NewStatus(streams.Err)}
+	w.machine = sync.OnceValues(func() (*embedded.Machine, error) {
+		return embedded.New(w.Environ, w.report)
+	})
+	if v := w.Getenv("ARCHMAGE_PROGRESS"); v != "" {
+		w.Progress = v
+	} else if v := w.Getenv("BUILDKIT_PROGRESS"); v != "" {
+		w.Progress = v
+	}
+	return w, nil
+}
+
+// LookupEnv is os.LookupEnv for the workspace's environment.
+func (w *Workspace) LookupEnv(key string) (string, bool) {
+	for i := len(w.Environ) - 1; i >= 0; i-- {
+		if k, v, _ := strings.Cut(w.Environ[i], "="); k == key {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// Getenv is os.Getenv for the workspace's environment.
+func (w *Workspace) Getenv(key string) string {
+	v, _ := w.LookupEnv(key)
+	return v
+}
+
+// state is the directory of drafts and records, relative to Dir.
+const state = ".archmage"
+
+func (w *Workspace) path(parts ...string) string {
+	return filepath.Join(append([]string{w.Dir, state}, parts...)...)
+}
+
+// layout is where the drafts lie.
+func (w *Workspace) layout() string { return w.path("layout") }
+
+// Selection narrows what a task works on.
+type Selection struct {
+	// Targets are names and patterns of targets and groups; none means the
+	// default ones.
+	Targets []string
+	// Platforms limit builds; none means all.
+	Platforms []string
+}
+
+// InputError is a configuration or an option that cannot be meant.
+type InputError struct {
+	Diags   hcl.Diagnostics
+	Sources map[string]*hcl.File
+}
+
+func (e *InputError) Error() string {
+	n := 0
+	first := ""
+	for _, d := range e.Diags {
+		if d.Severity == hcl.DiagError {
+			n++
+			if first == "" {
+				first = d.Summary + ": " + d.Detail
+			}
+		}
+	}
+	if n == 1 {
+		return first
+	}
+	return fmt.Sprintf("%s (and %d more)", first, n-1)
+}
+
+// Load reads the configuration and plans. The error is an InputError.
+func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
+	var files []string
+	if v := w.Getenv("ARCHMAGE_FILE"); v != "" {
+		files = filepath.SplitList(v)
+	}
+	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv})
+	if diags.HasErrors() {
+		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
+	}
+	p, more := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms})
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
+	}
+	return c, p, nil
+}
+
+// loadPublishable is Load for tasks that push.
+func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
+	c, p, err := w.Load(s)
+	if err != nil {
+		return nil, err
+	}
+	if diags := p.CheckPublish(); diags.HasErrors() {
+		return nil, &InputError{Diags: diags, Sources: c.Sources}
+	}
+	return p, nil
+}
+
+// client talks to the registries of the plan.
+func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
+	var hosts []registry.Host
+	for _, r := range p.Registries {
+		h := registry.Host{Name: r.Host, PlainHTTP: r.Insecure || r.Embedded, SkipVerify: r.Insecure}
+		if r.CA != "" {
+			h.CAFile = r.CA
+			if !filepath.IsAbs(h.CAFile) {
+				h.CAFile = filepath.Join(w.Dir, h.CAFile)
+			}
+		}
+		hosts = append(hosts, h)
+	}
+	return registry.New(hosts, registry.Options{CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage"})
+}
+
+// open makes the state directory, which git shall not see: an untracked file
+// would make the checkout dirty and the timestamps its own.
+func (w *Workspace) open() error {
+	dir := w.path()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return stateError(err)
+	}
+	ignore := filepath.Join(dir, ".gitignore")
+	if _, err := os.Stat(ignore); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
+			return stateError(err)
+		}
+	}
+	return nil
+}
+
+// StateError is a failure to keep the state of a release.
+type StateError struct{ Err error }
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("writing the state of the release: %v", e.Err)
+}
+
+func (e *StateError) Unwrap() error { return e.Err }
+
+// Remedy is what to do next.
+func (e *StateError) Remedy() string {
+	return "make room, or make " + state + " writable, and run the same command again; no tag was moved since the last record"
+}
+
+func stateError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &StateError{Err: err}
+}
+
+// say prints a line for people.
+func (w *Workspace) say(format string, args ...any) {
+	w.status.Print(fmt.Sprintf(format, args...))
+}
+
+// report shows what the embedded daemons are doing.
+func (w *Workspace) report(e embedded.Event) {
+	switch e.Phase {
+	case embedded.Ready, embedded.Compiled, embedded.Stopped, embedded.Note:
+		w.status.Done(e.Subject)
+		w.status.Print(e.String() + elapsed(e))
+	case embedded.Reused:
+		w.status.Done(e.Subject)
+	default:
+		w.status.Set(e.Subject, e.String()+elapsed(e))
+	}
+}
+
+func elapsed(e embedded.Event) string {
+	if e.Elapsed.Seconds() < 1 {
+		return ""
+	}
+	return " (" + ui.Duration(e.Elapsed) + ")"
+}
+
+// interrupted gives the cause where ctx has ended, else err.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,36 @@
+//go:build mage
+
+// Archmage turns targets.hcl into a proven multi-arch container release.
+//
+// Start with `go tool mage release`: it needs nothing but Go. Flags of a task:
+// `go tool mage -h release`.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+
+	// mage:import
+	_ "github.com/archmage-build/archmage/tasks"
+)
+
+// Lint checks the code by the rules of .golangci.yml; compiling the linter takes minutes once.
+func Lint(ctx context.Context) error {
+	return command(ctx, "go", "tool", "-modfile=.lint/go.mod", "golangci-lint", "run")
+}
+
+// Compile makes bin/archmage, which starts in milliseconds and needs no magefile.
+func Compile(ctx context.Context) error {
+	return command(ctx, "go", "tool", "mage", "-compile", "bin/archmage")
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("running %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/magefile/mage/mg"
+
+	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/internal/ui"
+	"github.com/archmage-build/archmage/internal/worker"
+)
+
+// The exit codes of every task.
+const (
+	exitUsage       = 2   // usage or configuration
+	exitBuild       = 3   // a build failed
+	exitRegistry    = 4   // a registry refused, or a tag is in conflict
+	exitAudit       = 6   // an image is not what it should be
+	exitWorker      = 7   // no worker for a platform
+	exitInterrupted = 130 // Ctrl-C, or a lost terminal
+)
+
+var errInterrupted = errors.New("interrupted: everything was stopped; run the same command again to go on")
+
+// interruptible ends the context on the signals that end a session. Mage traps
+// the first of them only, and without a cause.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
+
+// exit says what went wrong and gives mage the code to end with. Mage itself
+// prints "Error: " and the text.
+func exit(ctx context.Context, s *ui.Streams, err error) error {
+	if err == nil {
+		return nil
+	}
+	var input *release.InputError
+	if errors.As(err, &input) {
+		if werr := ui.Diagnostics(s.Err, input.Diags, input.Sources); werr != nil {
+			return mg.Fatal(exitUsage, werr)
+		}
+		return mg.Fatal(exitUsage, "nothing was touched")
+	}
+	if ctx.Err() != nil {
+		return mg.Fatal(exitInterrupted, errInterrupted)
+	}
+	var text bytes.Buffer
+	ui.Error(ui.NewStream(&text, ui.Traits{Width: s.Err.Width(), Color: s.Err.Color()}), err)
+	return mg.Fatal(code(err), text.String())
+}
+
+// code classes an error. Where several builds failed for several reasons, the
+// first class that fits is the one that explains the others.
+func code(err error) int {
+	var (
+		none     *worker.NoneError
+		connect  *worker.ConnectError
+		compile  *embedded.CompileError
+		failed   *build.Error
+		lost     *build.Lost
+		reg      *registry.Error
+		conflict *index.ConflictError
+		platform *index.PlatformError
+		finding  *release.AuditError
+		busy     *release.BusyError
+		missing  *release.NoRecordError
+	)
+	switch {
+	case errors.As(err, &none), errors.As(err, &connect), errors.As(err, &compile), errors.As(err, &lost):
+		return exitWorker
+	case errors.As(err, &failed):
+		return exitBuild
+	case errors.As(err, &platform), errors.As(err, &finding):
+		return exitAudit
+	case errors.As(err, &reg), errors.As(err, &conflict):
+		return exitRegistry
+	case errors.As(err, &busy), errors.As(err, &missing):
+		return exitUsage
+	}
+	return 1
+}

@@ -1,0 +1,16 @@
+package tasks
+
+import (
+	"context"
+
+	"github.com/archmage-build/archmage/internal/release"
+)
+
+// Push uploads the drafts by digest, then moves the tags of all targets, latest last.
+func Push(ctx context.Context,
+	targets *string, // names or patterns of targets and groups: a,b*
+) error {
+	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
+		return w.Push(ctx, release.Selection{Targets: list(targets)})
+	})
+}

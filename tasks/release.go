@@ -1,0 +1,16 @@
+package tasks
+
+import (
+	"context"
+
+	"github.com/archmage-build/archmage/internal/release"
+)
+
+// Release builds, assembles, annotates, inspects and pushes all targets; tags move last.
+func Release(ctx context.Context,
+	targets *string, // names or patterns of targets and groups: a,b*
+) error {
+	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
+		return w.Release(ctx, release.Selection{Targets: list(targets)})
+	})
+}
