@@ -193,10 +193,11 @@ func await(t *testing.T, what string, ok func() bool) {
 func nothingLeft(t *testing.T, m *embedded.Machine, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err == nil && !strings.Contains(string(stat), ") Z ") {
-			t.Errorf("process %d is left: %s", pid, stat)
-		}
+		// One that the kernel is ending still shows for a moment.
+		await(t, fmt.Sprintf("end of process %d", pid), func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		})
 	}
 	if left := processes(t, m.Dirs.State); len(left) > 0 {
 		t.Errorf("processes %v that name %s are left", left, m.Dirs.State)

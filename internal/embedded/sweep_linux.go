@@ -23,10 +23,6 @@ func (m *Machine) sweep(ctx context.Context) error {
 	if _, alive := m.load(workerName); alive {
 		return nil
 	}
-	if os.Getuid() != 0 {
-		// The kernel did it, with the namespaces in which they were.
-		return nil
-	}
 	root, tmp := m.workerRoot(), m.workerTemp()
 	strays, err := containers(root)
 	if err != nil {
@@ -37,6 +33,9 @@ func (m *Machine) sweep(ctx context.Context) error {
 	}
 	if left := gone(ctx, 5*time.Second, strays...); len(left) > 0 {
 		return fmt.Errorf("ending containers that the worker left: process %d still runs; end it with: kill -9 %d", left[0].PID, left[0].PID)
+	}
+	if os.Getuid() != 0 {
+		return nil // mounts went with the namespace they were in
 	}
 
 	mounts, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
