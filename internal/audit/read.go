@@ -161,6 +161,9 @@ func (r *reader) index(ctx context.Context, n *Node, doc document, depth int) er
 }
 
 func (r *reader) child(ctx context.Context, desc ocispecs.Descriptor, depth int) (Node, error) {
+	if err := ctx.Err(); err != nil { // a sibling met what stops it all
+		return Node{}, err
+	}
 	raw, err := r.fetch(ctx, desc, true, registry.ManifestLimit)
 	if problem, err := problemOf(ctx, err); err != nil || problem != "" {
 		n := describe(desc)

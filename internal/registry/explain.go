@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -107,7 +108,12 @@ func explainNetwork(e *Error, err error) {
 		e.Hint = "check the host and the port"
 	case errors.As(err, &verify), errors.As(err, &hostErr):
 		e.Kind = Untrusted
-		e.Reason = "shows a certificate that is not trusted: " + root(err)
+		e.Reason = "shows a certificate that is not trusted"
+		if verify != nil {
+			e.Reason += ": " + line(verify.Err.Error())
+		} else {
+			e.Reason += ": " + line(hostErr.Error())
+		}
 		e.Hint = fmt.Sprintf("name the authority that signed it: registry %q { ca = \"ca.pem\" }", e.Host)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		e.Kind = Unreachable
@@ -123,7 +129,7 @@ func explainNetwork(e *Error, err error) {
 		e.Hint = "run the same command again; if it stays so, look at the registry's log"
 	default:
 		e.Kind = Failed
-		e.Reason = "cannot be used: " + err.Error()
+		e.Reason = "cannot be used: " + line(err.Error())
 	}
 }
 
@@ -172,12 +178,7 @@ func words(answer *transport.Error) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%q", strings.Join(parts, "; "))
-	text = text[1 : len(text)-1]
-	if len(text) > 300 {
-		text = text[:300] + "…"
-	}
-	return " (" + text + ")"
+	return " (" + line(strings.Join(parts, "; ")) + ")"
 }
 
 func quotaHint(host string, until time.Time) string {
@@ -196,5 +197,17 @@ func root(err error) string {
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
-	return err.Error()
+	return line(err.Error())
+}
+
+// line makes a text, which a registry may have had a part in, fit for one line
+// of a terminal.
+func line(text string) string {
+	const longest = 400
+	runes := []rune(text)
+	if len(runes) > longest {
+		runes = append(runes[:longest], '…')
+	}
+	quoted := strconv.Quote(string(runes))
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
