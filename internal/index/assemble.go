@@ -72,6 +72,7 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 		d.Index = newIndex(MediaTypeDockerManifestList)
 	}
 	seen := map[digest.Digest]string{}
+	var blobs [][]byte
 	for i, p := range parts {
 		name := format(ordered[i].Platform)
 		if other, twice := seen[p.desc.Digest]; twice {
@@ -84,13 +85,9 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 			d.Index.Manifests = append(d.Index.Manifests, att.desc)
 			d.sources[att.desc.Digest] = ordered[i].Repository
 		}
-		for _, blob := range p.blobs() {
-			if err := d.store.put(blob); err != nil {
-				return nil, err
-			}
-		}
+		blobs = append(blobs, p.blobs()...)
 	}
-	if err := d.save(); err != nil {
+	if err := d.save(blobs...); err != nil {
 		return nil, err
 	}
 	return Open(dir, a.Target)

@@ -107,7 +107,8 @@ func (d *Draft) Children() []ocispecs.Descriptor {
 func (d *Draft) Source(child digest.Digest) string { return d.sources[child] }
 
 // Blob returns a manifest or config of the draft, verified. Layers are not in
-// it: they stay in the repository that Source names, unless Fill brought them.
+// it: they stay in the repository that Source names; Fill brings them for other
+// tools.
 func (d *Draft) Blob(desc ocispecs.Descriptor) ([]byte, error) { return d.store.blob(desc.Digest) }
 
 func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
@@ -138,8 +139,9 @@ func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
 	return d, nil
 }
 
-// save writes the draft's index and makes it the target's.
-func (d *Draft) save() error {
+// save writes the draft's index, and the blobs it names that are new, and
+// makes it the target's.
+func (d *Draft) save(blobs ...[]byte) error {
 	raw, err := json.Marshal(d.Index)
 	if err != nil {
 		return fmt.Errorf("encoding the index of %q: %w", d.Target, err)
@@ -164,10 +166,7 @@ func (d *Draft) save() error {
 	for key, value := range d.Descriptor.Annotations {
 		desc.Annotations[key] = value
 	}
-	if err := d.store.put(raw); err != nil {
-		return err
-	}
-	return d.store.replace(desc)
+	return d.store.commit(desc, append(blobs, raw))
 }
 
 func newIndex(mediaType string) ocispecs.Index {

@@ -33,15 +33,6 @@ func (s store) blobPath(d digest.Digest) string {
 
 func (s store) indexPath() string { return filepath.Join(s.dir, ocispecs.ImageIndexFile) }
 
-// has tells whether a blob is there; its bytes are verified when they are read.
-func (s store) has(d digest.Digest) bool {
-	if d.Validate() != nil {
-		return false
-	}
-	_, err := os.Stat(s.blobPath(d))
-	return err == nil
-}
-
 // blob reads a blob and verifies it.
 func (s store) blob(d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
@@ -89,18 +80,26 @@ func (s store) load() (ocispecs.Index, error) {
 	return top, nil
 }
 
-// replace makes desc the one of its ref.name in index.json, in the place of
-// the one before, and removes the blobs that nothing names any longer.
-func (s store) replace(desc ocispecs.Descriptor) error {
+// commit writes blobs, makes desc the one of its ref.name in index.json, in
+// the place of the one before, and removes the blobs that nothing names any
+// longer. All of it is under one lock, or another process that commits would
+// remove blobs that are not named yet.
+func (s store) commit(desc ocispecs.Descriptor, blobs [][]byte) error {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return s.unwritable(err)
 	}
 	lock := flock.New(filepath.Join(s.dir, lockName))
 	if err := lock.Lock(); err != nil {
-		return fmt.Errorf("locking the layout: %w", err)
+		return s.unwritable(fmt.Errorf("locking it: %w", err))
 	}
 	defer lock.Close()
+	s.sweep()
 
+	for _, raw := range blobs {
+		if err := s.put(raw); err != nil {
+			return err
+		}
+	}
 	top, err := s.load()
 	if err != nil {
 		return err

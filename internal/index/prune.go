@@ -4,10 +4,37 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// staleAfter is how long a download into the layout is taken to be alive.
+const staleAfter = 24 * time.Hour
+
+// sweep removes what a killed process left half written. It is called with the
+// lock held, under which alone files are exchanged; only downloads (Fill) go on
+// without it.
+func (s store) sweep() {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, ocispecs.ImageBlobsDir, digest.Canonical.String())} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, entry := range entries {
+			info, err := entry.Info()
+			if err != nil {
+				continue
+			}
+			if strings.HasPrefix(entry.Name(), ".tmp-") ||
+				strings.HasPrefix(entry.Name(), ".part-") && time.Since(info.ModTime()) > staleAfter {
+				_ = os.Remove(filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+}
 
 // prune removes the blobs that no draft reaches. It is called with the lock
 // held. What cannot be removed does no harm, so nothing is reported; if
