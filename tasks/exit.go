@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -61,14 +60,12 @@ func exit(ctx context.Context, s *ui.Streams, err error) error {
 		if werr := ui.Diagnostics(s.Err, input.Diags, input.Sources); werr != nil {
 			return mg.Fatal(exitUsage, werr)
 		}
-		return mg.Fatal(exitUsage, "nothing was touched")
+		return mg.Fatal(exitUsage, ui.Count(input.Diags))
 	}
 	if ctx.Err() != nil {
 		return mg.Fatal(exitInterrupted, errInterrupted)
 	}
-	var text bytes.Buffer
-	ui.Error(ui.NewStream(&text, ui.Traits{Width: s.Err.Width(), Color: s.Err.Color()}), err)
-	return mg.Fatal(code(err), text.String())
+	return mg.Fatal(code(err), ui.Error(s.Err.Palette, err))
 }
 
 // code classes an error. Where several builds failed for several reasons, the

@@ -24,9 +24,9 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// remote says whether BuildKit fetches the context by itself: a git
+// Remote says whether BuildKit fetches the context by itself: a git
 // repository or an archive behind a URL.
-func remote(context string) bool {
+func Remote(context string) bool {
 	for _, scheme := range []string{"http://", "https://", "git://", "ssh://"} {
 		if strings.HasPrefix(context, scheme) {
 			return true
@@ -58,7 +58,7 @@ func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 	dockerfile := strings.TrimPrefix(value(s.Dockerfile), "cwd://")
 	so.LocalMounts = map[string]fsutil.FS{}
 	var dockerfileDir string
-	if remote(context) {
+	if Remote(context) {
 		so.FrontendAttrs["context"] = context
 		if filepath.IsAbs(dockerfile) || strings.HasPrefix(value(s.Dockerfile), "cwd://") {
 			dockerfileDir = filepath.Dir(abs(dockerfile))
@@ -129,7 +129,7 @@ func namedContext(name, val string, bases map[string]Base, so *client.SolveOpt, 
 			return err
 		}
 		so.FrontendAttrs[key] = ref
-	case remote(val):
+	case Remote(val):
 		so.FrontendAttrs[key] = val
 	default:
 		dir := abs(localPath(val))

@@ -36,7 +36,7 @@ func prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 		})
 	}
 	dir := p.Dir
-	if dir == "" && !remote(value(b.Spec.Context)) {
+	if dir == "" && !Remote(value(b.Spec.Context)) {
 		dir = localPath(value(b.Spec.Context))
 	}
 	if !filepath.IsAbs(dir) {

@@ -101,7 +101,7 @@ func attachables(b *plan.Build, o Options) ([]session.Attachable, error) {
 }
 
 func gitOverSSH(context string) bool {
-	return strings.HasPrefix(context, "ssh://") || (strings.HasPrefix(context, "git@") && remote(context))
+	return strings.HasPrefix(context, "ssh://") || (strings.HasPrefix(context, "git@") && Remote(context))
 }
 
 // pushed reads the descriptor out of the exporter's answer. The keys are

@@ -52,9 +52,11 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		}
 		for _, b := range t.Builds {
 			a.Platforms = append(a.Platforms, b.Platform)
-			if c := tr.child(b.PlatformName()); c != nil {
-				a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
+			c := tr.child(b.PlatformName())
+			if c == nil {
+				return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
 			}
+			a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
 		}
 		d, err := index.Assemble(ctx, client, w.layout(), a)
 		if err != nil {

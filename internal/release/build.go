@@ -166,11 +166,15 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var order []string
+	for _, o := range b.Target.Builds {
+		order = append(order, o.PlatformName())
+	}
 	s.record.target(b.Target.Name).put(&ChildRecord{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-	})
+	}, order)
 	return s.record.save()
 }

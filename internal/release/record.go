@@ -186,15 +186,14 @@ func (t *TargetRecord) child(platform string) *ChildRecord {
 	return nil
 }
 
-// put replaces or adds the record of a platform.
-func (t *TargetRecord) put(c *ChildRecord) {
-	for i, old := range t.Children {
-		if old.Platform == c.Platform {
-			t.Children[i] = c
-			return
-		}
-	}
+// put replaces or adds the record of a platform. The order is that of the
+// platforms, whichever was built first.
+func (t *TargetRecord) put(c *ChildRecord, order []string) {
+	t.Children = slices.DeleteFunc(t.Children, func(old *ChildRecord) bool { return old.Platform == c.Platform })
 	t.Children = append(t.Children, c)
+	slices.SortStableFunc(t.Children, func(a, b *ChildRecord) int {
+		return slices.Index(order, a.Platform) - slices.Index(order, b.Platform)
+	})
 }
 
 // NoRecordError says that a step was asked for before the one it builds on.

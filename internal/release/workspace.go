@@ -135,7 +135,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diags := p.CheckPublish(); diags.HasErrors() {
+	if diags := append(p.CheckPublish(), w.checkInputs(p)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
 	return p, nil
@@ -147,10 +147,7 @@ func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
 	for _, r := range p.Registries {
 		h := registry.Host{Name: r.Host, PlainHTTP: r.Insecure || r.Embedded, SkipVerify: r.Insecure}
 		if r.CA != "" {
-			h.CAFile = r.CA
-			if !filepath.IsAbs(h.CAFile) {
-				h.CAFile = filepath.Join(w.Dir, h.CAFile)
-			}
+			h.CAFile = w.absolute(r.CA)
 		}
 		hosts = append(hosts, h)
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Diagnostics writes all of diags with the source they are about, then one line
-// that counts them. Where there is no colour, a caret line marks what hcl
-// would have underlined. Nothing is written for no diagnostics.
+// Diagnostics writes all of diags with the source they are about. Where there
+// is no colour, a caret line marks what hcl would have underlined. Nothing is
+// written for no diagnostics. Count makes the line that ends them.
 func Diagnostics(w *Stream, diags hcl.Diagnostics, files map[string]*hcl.File) error {
 	if len(diags) == 0 {
 		return nil
@@ -38,12 +38,6 @@ func Diagnostics(w *Stream, diags hcl.Diagnostics, files map[string]*hcl.File) e
 		if carets := underline(line); carets != "" {
 			b.WriteString(carets + "\n")
 		}
-	}
-	count := countLine(diags)
-	if diags.HasErrors() {
-		b.WriteString(w.Bad(count).String() + "\n")
-	} else {
-		b.WriteString(w.Warn(count).String() + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -86,8 +80,8 @@ func underline(line string) string {
 	return pad + strings.Repeat("^", max(1, cells.StringWidth(marked)))
 }
 
-// countLine counts diagnostics by severity and names their files.
-func countLine(diags hcl.Diagnostics) string {
+// Count counts diagnostics by severity and names their files, in one line.
+func Count(diags hcl.Diagnostics) string {
 	var errs, warnings int
 	var names []string
 	for _, d := range diags {

@@ -88,8 +88,8 @@ func TestCountLine(t *testing.T) {
 		{hcl.Diagnostics{diag(hcl.DiagError, "a"), diag(hcl.DiagWarning, "b"), diag(hcl.DiagWarning, "c")}, "1 error and 2 warnings in 3 files; nothing was touched"},
 	}
 	for _, tt := range tests {
-		if got := countLine(tt.diags); got != tt.want {
-			t.Errorf("countLine = %q, want %q", got, tt.want)
+		if got := Count(tt.diags); got != tt.want {
+			t.Errorf("Count = %q, want %q", got, tt.want)
 		}
 	}
 }

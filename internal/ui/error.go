@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"io"
 	"strings"
 )
 
@@ -10,24 +9,20 @@ type remedy interface {
 	Remedy() string
 }
 
-// Error tells w about err: its first line after "error:", further lines
-// indented, and a "next:" line for each remedy that err, or an error it wraps,
-// offers through a method Remedy() string. A nil error prints nothing.
-func Error(w *Stream, err error) {
-	if err == nil {
-		return
-	}
+// Error gives the text of err for people, for a stream whose palette p is: its
+// first line, further lines indented, and a "next:" line for each remedy that
+// err, or an error it wraps, offers through a method Remedy() string. It does
+// not begin with "error": mage puts that before what a task returns.
+func Error(p Palette, err error) string {
 	lines := strings.Split(strings.TrimSpace(CleanLines(err.Error())), "\n")
-	var b strings.Builder
-	b.WriteString(w.Bad("error: "+lines[0]).String() + "\n")
+	out := []string{p.Bad(lines[0]).String()}
 	for _, line := range lines[1:] {
-		b.WriteString(strings.TrimRight("  "+line, " \t") + "\n")
+		out = append(out, strings.TrimRight("  "+line, " \t"))
 	}
 	for _, next := range remedies(err) {
-		b.WriteString(w.Bold("next:").String() + " " + Clean(next) + "\n")
+		out = append(out, p.Bold("next:").String()+" "+Clean(next))
 	}
-	// There is nobody left to tell that telling failed.
-	_, _ = io.WriteString(w, b.String())
+	return strings.Join(out, "\n")
 }
 
 // remedies walks the tree of err and returns each remedy once, outermost first.

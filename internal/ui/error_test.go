@@ -22,9 +22,8 @@ func TestErrorGolden(t *testing.T) {
 		fmt.Errorf("solving %q: process printed\x1b[2J\r\n\tline two\n\nline four: %w", "linux/arm/v6", full),
 	))
 	for name, traits := range places {
-		s, _, out := Buffers(traits)
-		Error(s.Err, err)
-		golden(t, "error-"+name+".golden", out.Bytes())
+		s, _, _ := Buffers(traits)
+		golden(t, "error-"+name+".golden", []byte(Error(s.Err.Palette, err)+"\n"))
 	}
 }
 
@@ -42,23 +41,19 @@ func TestError(t *testing.T) {
 		err  error
 		want string
 	}{
-		{nil, ""},
-		{errors.New("one line"), "error: one line\n"},
-		{errors.New(""), "error: \n"},
-		{stacked{}, "error: boom\n"},
-		{curable{"broken", " "}, "error: broken\n"},
-		{fmt.Errorf("outer: %w", curable{"broken", "mend it"}), "error: outer: broken\nnext: mend it\n"},
+		{errors.New("one line"), "one line"},
+		{errors.New(""), ""},
+		{stacked{}, "boom"},
+		{curable{"broken", " "}, "broken"},
+		{fmt.Errorf("outer: %w", curable{"broken", "mend it"}), "outer: broken\nnext: mend it"},
 	}
 	for _, tt := range tests {
-		s, _, out := Buffers(Traits{})
-		Error(s.Err, tt.err)
-		if got := out.String(); got != tt.want {
-			t.Errorf("Error(%v) wrote %q, want %q", tt.err, got, tt.want)
+		if got := Error(Palette{}, tt.err); got != tt.want {
+			t.Errorf("Error(%v) = %q, want %q", tt.err, got, tt.want)
 		}
 	}
-	s, _, out := Buffers(Traits{Color: true})
-	Error(s.Err, errors.New("broken"))
-	if !strings.HasPrefix(out.String(), "\x1b[31merror: broken") {
-		t.Errorf("Error with colour wrote %q, want red", out)
+	s, _, _ := Buffers(Traits{Color: true})
+	if got := Error(s.Err.Palette, errors.New("broken")); !strings.HasPrefix(got, "\x1b[31mbroken") {
+		t.Errorf("Error with colour is %q, want red", got)
 	}
 }
