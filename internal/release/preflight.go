@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -178,8 +179,8 @@ func (w *Workspace) assign(p *plan.Plan, workers []*worker.Worker) (map[*plan.Bu
 		}
 	}
 	for _, name := range order {
-		w.say("%s %s builds %s without being of that architecture: steps that run programs would need emulation (release { emulation = \"forbid\" } refuses this)",
-			w.Streams.Err.Warn("warning: worker"), name, strings.Join(foreign[name], ", "))
+		w.status.Warn(fmt.Sprintf("%s are not native to worker %s: steps that run programs need emulation there (emulation = \"forbid\" refuses this)",
+			strings.Join(foreign[name], ", "), name))
 	}
 	return out, errors.Join(errs...)
 }

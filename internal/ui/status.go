@@ -46,11 +46,16 @@ func (s *Status) Set(subject, line string) {
 }
 
 // Print writes a line that stays.
-func (s *Status) Print(line string) {
+func (s *Status) Print(line string) { s.print(CleanLines(line)) }
+
+// Warn writes a line that stays, as a warning.
+func (s *Status) Warn(line string) { s.print(s.w.Warn("warning:").String() + " " + CleanLines(line)) }
+
+func (s *Status) print(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	fmt.Fprintf(s.w, "%s\n", CleanLines(line))
+	fmt.Fprintf(s.w, "%s\n", line)
 	if s.w.IsTerminal() {
 		s.draw()
 	}
