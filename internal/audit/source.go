@@ -52,7 +52,7 @@ func Layout(dir string) Source { return layoutSource{dir} }
 
 type layoutSource struct{ dir string }
 
-func (s layoutSource) Manifest(_ context.Context, ref string) (ocispecs.Descriptor, []byte, error) {
+func (s layoutSource) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor, []byte, error) {
 	path := filepath.Join(s.dir, ocispecs.ImageIndexFile)
 	raw, err := readLimited(path, registry.ManifestLimit)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s layoutSource) Manifest(_ context.Context, ref string) (ocispecs.Descript
 			names = append(names, name)
 			continue
 		}
-		raw, err := s.Child(context.Background(), ref, desc, true, registry.ManifestLimit)
+		raw, err := s.Child(ctx, ref, desc, true, registry.ManifestLimit)
 		return desc, raw, err
 	}
 	return ocispecs.Descriptor{}, nil, fmt.Errorf("reading layout %q: it holds no %q, only %q; run assemble to make a draft", s.dir, ref, names)
@@ -95,7 +95,7 @@ func readLimited(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err

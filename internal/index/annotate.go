@@ -2,6 +2,7 @@ package index
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -97,7 +98,7 @@ func (d *Draft) annotate(a Annotation) error {
 		return fmt.Errorf("annotating target %q with %s:%s: %w", d.Target, a.Level, a.Key, err)
 	}
 	if d.Index.MediaType == MediaTypeDockerManifestList {
-		return wrap(fmt.Errorf("Docker's media types have no place for annotations; set media_types = \"oci\", or remove it"))
+		return wrap(errors.New("a manifest list of Docker's has no place for annotations; set media_types = \"oci\", or remove it"))
 	}
 	switch a.Level {
 	case LevelIndex:
@@ -105,7 +106,7 @@ func (d *Draft) annotate(a Annotation) error {
 	case LevelIndexDescriptor:
 		switch a.Key {
 		case ocispecs.AnnotationRefName, annotationBase, annotationSources:
-			return wrap(fmt.Errorf("the draft needs this key itself; use another"))
+			return wrap(errors.New("the draft needs this key itself; use another"))
 		}
 		set(&d.Descriptor.Annotations, a)
 	case LevelManifestDescriptor:

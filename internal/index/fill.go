@@ -61,15 +61,17 @@ func (s store) download(ctx context.Context, client *registry.Client, b blobCopy
 		return err
 	}
 	defer body.Close()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return s.unwritable(err)
 	}
 	part, err := os.CreateTemp(filepath.Dir(path), ".part-*")
 	if err != nil {
 		return s.unwritable(err)
 	}
-	defer os.Remove(part.Name()) // gone after the rename
-	defer part.Close()
+	defer func() { // both without effect once it has its name
+		_ = part.Close()
+		_ = os.Remove(part.Name())
+	}()
 	// The body verifies its digest and fails at the end if it is another.
 	if n, err := io.Copy(part, io.LimitReader(body, b.desc.Size+1)); err != nil {
 		return fmt.Errorf("copying layer %s: %w", b.desc.Digest, err)

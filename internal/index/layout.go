@@ -55,7 +55,7 @@ func (s store) put(raw []byte) error {
 	if have, err := os.ReadFile(s.blobPath(d)); err == nil && digest.FromBytes(have) == d {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o750); err != nil {
 		return s.unwritable(err)
 	}
 	if err := atomicwriter.WriteFile(s.blobPath(d), raw, 0o644); err != nil {
@@ -85,14 +85,14 @@ func (s store) load() (ocispecs.Index, error) {
 // longer. All of it is under one lock, or another process that commits would
 // remove blobs that are not named yet.
 func (s store) commit(desc ocispecs.Descriptor, blobs [][]byte) error {
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.dir, 0o750); err != nil {
 		return s.unwritable(err)
 	}
 	lock := flock.New(filepath.Join(s.dir, lockName))
 	if err := lock.Lock(); err != nil {
 		return s.unwritable(fmt.Errorf("locking it: %w", err))
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	s.sweep()
 
 	for _, raw := range blobs {

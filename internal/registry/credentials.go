@@ -78,7 +78,7 @@ func readConfig(path string) (*configfile.ConfigFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading credentials: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	cf, err := config.LoadFromReader(f)
 	if err != nil {
 		return nil, fmt.Errorf("reading credentials in %q: %w", path, err)

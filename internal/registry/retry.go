@@ -203,5 +203,5 @@ func quota(resp *http.Response, asked time.Duration, said bool) error {
 // drain makes the connection fit for the next request.
 func drain(resp *http.Response) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	resp.Body.Close()
+	_ = resp.Body.Close()
 }

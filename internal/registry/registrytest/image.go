@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -149,10 +150,9 @@ func blob(t testing.TB, repo, mediaType string, content []byte) ocispecs.Descrip
 	t.Helper()
 	desc := ocispecs.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(content), Size: int64(len(content))}
 	host, path, _ := strings.Cut(repo, "/")
-	start := send(t, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/", host, path), "", nil, http.StatusAccepted)
-	location, err := start.Location()
-	if err != nil {
-		t.Fatalf("starting an upload to %q: %v", repo, err)
+	location := send(t, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/", host, path), "", nil, http.StatusAccepted)
+	if location == nil {
+		t.Fatalf("starting an upload to %q: the registry names no place for it", repo)
 	}
 	query := location.Query()
 	query.Set("digest", desc.Digest.String())
@@ -161,9 +161,11 @@ func blob(t testing.TB, repo, mediaType string, content []byte) ocispecs.Descrip
 	return desc
 }
 
-func send(t testing.TB, method, url, contentType string, body []byte, want int) *http.Response {
+// send makes a request and returns the Location of its answer, nil if it has
+// none.
+func send(t testing.TB, method, address, contentType string, body []byte, want int) *url.URL {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, address, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,9 +178,13 @@ func send(t testing.TB, method, url, contentType string, body []byte, want int) 
 	}
 	defer resp.Body.Close()
 	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != want {
-		t.Fatalf("%s %s: %s: %s", method, url, resp.Status, said)
+		t.Fatalf("%s %s: %s: %s", method, address, resp.Status, said)
 	}
-	return resp
+	location, err := resp.Location()
+	if err != nil {
+		return nil
+	}
+	return location
 }
 
 func marshal(t testing.TB, v any) []byte {
