@@ -12,9 +12,19 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/archmage-build/archmage/internal/chores"
+
 	// mage:import
 	_ "github.com/archmage-build/archmage/tasks"
 )
+
+// Test installs what the tests need, then runs them all with the race detector.
+func Test(ctx context.Context) error {
+	if err := chores.Setup(ctx); err != nil {
+		return err
+	}
+	return chores.Test(ctx)
+}
 
 // Lint checks the code by the rules of .golangci.yml; compiling the linter takes minutes once.
 func Lint(ctx context.Context) error {

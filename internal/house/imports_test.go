@@ -11,7 +11,7 @@ import (
 // listed before it exists; one that exists must be listed.
 var layers = [][]string{
 	{"magefile"},
-	{"tasks"},
+	{"tasks", "chores"}, // chores serve the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
 	{"worker", "registry", "device"},

@@ -1,0 +1,117 @@
+// Package chores tests archmage itself; only magefile.go imports it.
+package chores
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/embedded"
+)
+
+// packages are the system parts that tests run, by Debian's names.
+var packages = []string{
+	"binfmt-support",  // registers the emulators
+	"busybox-static",  // a shell for RUN steps FROM scratch
+	"ca-certificates", //
+	"docker.io",       // a Docker Engine, and `docker manifest`
+	"gcc",             // runc enters namespaces in C
+	"git",
+	"iproute2", // network namespaces, each a machine of its own
+	"jq",
+	"libc6-dev",
+	"openssh-client",
+	"openssh-server",
+	"podman",
+	"qemu-user-static", // foreign binaries
+	"skopeo",           // reads what we write
+	"uidmap",           // a rootless worker
+}
+
+// Setup brings what the tests run: system parts by apt on Debian as root, and
+// the embedded daemons. Elsewhere it says what is missing; the tests that need
+// it are skipped and say so.
+func Setup(ctx context.Context) error {
+	missing := missingPackages(ctx)
+	if len(missing) > 0 {
+		if err := install(ctx, missing); err != nil {
+			return err
+		}
+	}
+	return compileParts(ctx)
+}
+
+// missingPackages asks dpkg; nil where there is none.
+func missingPackages(ctx context.Context) []string {
+	args := append([]string{"-W", "-f", "${Package} ${Status}\n"}, packages...)
+	out, err := exec.CommandContext(ctx, "dpkg-query", args...).Output()
+	if err != nil && len(out) == 0 {
+		if _, lookErr := exec.LookPath("dpkg-query"); lookErr != nil {
+			say("this is not Debian: tests that need other programs are skipped where those are missing")
+			return nil
+		}
+	}
+	installed := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		name, status, _ := strings.Cut(strings.TrimSpace(line), " ")
+		installed[name] = strings.HasSuffix(status, " installed")
+	}
+	return slices.DeleteFunc(slices.Clone(packages), func(p string) bool { return installed[p] })
+}
+
+func install(ctx context.Context, missing []string) error {
+	if os.Getuid() != 0 {
+		say("not root, so not installed: %s", strings.Join(missing, " "))
+		say("install them (apt-get install %s) to run the tests that are skipped", strings.Join(missing, " "))
+		return nil
+	}
+	say("installing by apt: %s", strings.Join(missing, " "))
+	start := time.Now()
+	for _, args := range [][]string{
+		{"update", "-qq"},
+		append([]string{"install", "-qq", "-y", "--no-install-recommends"}, missing...),
+	} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		// Services belong to the tests, not to the machine.
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
+		if out, err := cmd.CombinedOutput(); err != nil && args[0] == "install" {
+			return fmt.Errorf("running apt-get %s: %w\n%s", args[0], err, out)
+		}
+	}
+	say("installed in %s", time.Since(start).Round(time.Second))
+	return nil
+}
+
+// compileParts compiles the embedded daemons, so that no test waits for them.
+func compileParts(ctx context.Context) error {
+	last := map[string]time.Time{}
+	var mu sync.Mutex
+	m, err := embedded.New(os.Environ(), func(e embedded.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Phase != embedded.Compiled && time.Since(last[e.Subject]) < 10*time.Second {
+			return
+		}
+		last[e.Subject] = time.Now()
+		say("%s", e)
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range []embedded.Part{embedded.Registry, embedded.Runc, embedded.Buildkitd, embedded.Rootlesskit} {
+		if _, err := m.Part(ctx, p); err != nil {
+			if os.Getenv("CI") == "true" {
+				return err
+			}
+			say("%v: the tests that need it are skipped", err)
+		}
+	}
+	return nil
+}
+
+func say(format string, args ...any) { fmt.Printf("test: "+format+"\n", args...) }
