@@ -52,13 +52,14 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 	if err != nil {
 		return nil, err
 	}
+	s := store{dir: dir}
 	parts := make([]part, len(ordered))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(client.Jobs())
 	for i, child := range ordered {
 		g.Go(func() error {
 			var err error
-			parts[i], err = read(gctx, client, a, child)
+			parts[i], err = s.read(gctx, client, a, child)
 			return err
 		})
 	}
@@ -66,7 +67,7 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 		return nil, err
 	}
 
-	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: store{dir: dir}}
+	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: s}
 	d.Index = newIndex(ocispecs.MediaTypeImageIndex)
 	if a.Docker {
 		d.Index = newIndex(MediaTypeDockerManifestList)
@@ -153,7 +154,7 @@ const configLimit = 8 << 20
 
 // read fetches a child and its attestations and checks that they are what was
 // asked for.
-func read(ctx context.Context, client *registry.Client, a Assembly, child Child) (part, error) {
+func (s store) read(ctx context.Context, client *registry.Client, a Assembly, child Child) (part, error) {
 	bad := func(format_ string, args ...any) error {
 		return &PlatformError{a.Target, format(child.Platform), fmt.Sprintf(format_, args...)}
 	}
@@ -196,7 +197,7 @@ func read(ctx context.Context, client *registry.Client, a Assembly, child Child)
 		return part{}, bad("%s is no image but %q", ref, desc.MediaType)
 	}
 	p := part{desc: desc, manifest: raw}
-	if p.config, err = readConfig(ctx, client, ref, raw); err != nil {
+	if p.config, err = s.readConfig(ctx, client, ref, raw); err != nil {
 		return part{}, wrap(err)
 	}
 	config, err := configPlatform(p.config)
@@ -229,7 +230,7 @@ func read(ctx context.Context, client *registry.Client, a Assembly, child Child)
 			return part{}, bad("attestation %s: %v", attRef, err)
 		}
 		att := part{desc: stated, manifest: raw}
-		if att.config, err = readConfig(ctx, client, attRef, raw); err != nil {
+		if att.config, err = s.readConfig(ctx, client, attRef, raw); err != nil {
 			return part{}, wrap(fmt.Errorf("reading its attestation: %w", err))
 		}
 		p.attestations = append(p.attestations, att)
@@ -269,10 +270,15 @@ func sameBytes(stated, got ocispecs.Descriptor) error {
 	return nil
 }
 
-func readConfig(ctx context.Context, client *registry.Client, ref string, manifest []byte) ([]byte, error) {
+// readConfig returns a manifest's config, from the layout if an earlier draft
+// left it there: the digest says that it is the same.
+func (s store) readConfig(ctx context.Context, client *registry.Client, ref string, manifest []byte) ([]byte, error) {
 	var m ocispecs.Manifest
 	if err := json.Unmarshal(manifest, &m); err != nil {
 		return nil, fmt.Errorf("reading manifest %q: %w", ref, err)
+	}
+	if raw, err := s.blob(m.Config.Digest); err == nil && int64(len(raw)) == m.Config.Size {
+		return raw, nil
 	}
 	return client.Blob(ctx, ref, m.Config, configLimit)
 }

@@ -22,7 +22,7 @@ type PlatformError struct {
 
 // Error implements error.
 func (e *PlatformError) Error() string {
-	return fmt.Sprintf("assembling target %q, platform %q: %s", e.Target, e.Platform, e.Reason)
+	return fmt.Sprintf("target %q, platform %q: %s", e.Target, e.Platform, e.Reason)
 }
 
 // configPlatform reads the platform of an image config. It is normalised only

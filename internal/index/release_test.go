@@ -1,6 +1,7 @@
 package index_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -221,5 +222,53 @@ func TestFromDraftToTags(t *testing.T) {
 	}
 	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
 		t.Errorf("a second run wrote %q", puts)
+	}
+}
+
+// TestLargeIndex counts the requests of an index of many children, of which
+// nothing has to be copied.
+func TestLargeIndex(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	var traffic requests
+	repo := registrytest.Serve(t, traffic.wrap) + "/many"
+	const n = 500
+	a := index.Assembly{Target: "many"}
+	for i := range n {
+		p := ocispecs.Platform{OS: "linux", Architecture: "riscv64", Variant: fmt.Sprintf("x%d", i)}
+		image := registrytest.Push(t, repo, registrytest.Spec{Config: ocispecs.Image{Platform: p}})
+		a.Platforms = append(a.Platforms, p)
+		a.Children = append(a.Children, index.Child{Repository: repo, Digest: image.Pushed.Digest, Platform: p})
+	}
+	count := func() int {
+		traffic.mu.Lock()
+		defer traffic.mu.Unlock()
+		n := len(traffic.seen)
+		traffic.seen = nil
+		return n
+	}
+	count()
+	const few = 10 // greetings, the index itself
+	for _, step := range []struct {
+		name     string
+		perChild int
+		do       func() error
+	}{
+		{"assemble", 2, func() error { _, err := index.Assemble(ctx, client, dir, a); return err }},
+		{"assemble again", 1, func() error { _, err := index.Assemble(ctx, client, dir, a); return err }},
+		{"upload", 1, func() error {
+			d, err := index.Open(dir, "many")
+			if err != nil {
+				return err
+			}
+			return index.Upload(ctx, client, d, []string{repo})
+		}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if asked := count(); asked > n*step.perChild+few {
+			t.Errorf("%s: %d requests for %d children, want at most %d each", step.name, asked, n, step.perChild)
+		}
 	}
 }

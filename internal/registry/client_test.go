@@ -414,10 +414,10 @@ func TestCancelled(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	c := newTestClient(t, nil, Options{})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
 		<-reached
-		cancel()
+		cancel(errors.New("interrupted")) // as signal.NotifyContext does
 	}()
 	start := time.Now()
 	_, err := c.Head(ctx, host+"/a:1")

@@ -34,7 +34,7 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 		Layer:     &blob{ctx: ctx, client: c, repo: src.Context(), desc: desc, hash: hash},
 	}
 	if err := c.pusher.Upload(ctx, dst.Context(), layer); err != nil {
-		return c.explain(familiarHost(dst.Context().RegistryStr()), to, err)
+		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func (b *blob) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		// Named here, or it would be blamed on the registry copied to.
 		host := familiarHost(b.repo.RegistryStr())
-		return nil, b.client.explain(host, host+"/"+b.repo.RepositoryStr()+"@"+b.desc.Digest.String(), err)
+		return nil, b.client.explain(b.ctx, host, host+"/"+b.repo.RepositoryStr()+"@"+b.desc.Digest.String(), err)
 	}
 	return body, nil
 }

@@ -17,10 +17,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// explain is the function explain, which also tells refused credentials from
-// none.
-func (c *Client) explain(host, ref string, err error) error {
-	err = explain(familiarHost(host), ref, err)
+// explain turns what the network or the registry answered into an Error. It
+// tells refused credentials from none. What a cancelled context stopped is no
+// fault of the registry and stays context.Canceled, whatever the cause was
+// that the transport returned.
+func (c *Client) explain(ctx context.Context, host, ref string, err error) error {
+	host = familiarHost(host)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("talking to registry %q: %w", host, ctx.Err())
+	}
+	err = explain(host, ref, err)
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != Unauthorized {
 		return err
@@ -41,8 +47,7 @@ func (c *Client) explain(host, ref string, err error) error {
 	return &refused
 }
 
-// explain turns what the network or the registry answered into an Error. A
-// cancelled context stays what it is.
+// explain turns an error into an Error.
 func explain(host, ref string, err error) error {
 	if err == nil {
 		return nil
@@ -56,7 +61,7 @@ func explain(host, ref string, err error) error {
 		}
 		return err
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) { // of a part, the rest goes on
 		return fmt.Errorf("talking to registry %q: %w", host, err)
 	}
 	e := &Error{Host: host, Ref: ref, Err: err}

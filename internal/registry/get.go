@@ -21,7 +21,7 @@ func (c *Client) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor,
 	}
 	got, err := c.puller.Get(ctx, r)
 	if err != nil {
-		return ocispecs.Descriptor{}, nil, c.explainRef(r, err)
+		return ocispecs.Descriptor{}, nil, c.explainRef(ctx, r, err)
 	}
 	return ocispecs.Descriptor{
 		MediaType: string(got.MediaType),
@@ -51,11 +51,8 @@ func (c *Client) Blob(ctx context.Context, ref string, desc ocispecs.Descriptor,
 		return nil, parseErr
 	}
 	host := familiarHost(r.Context().RegistryStr())
-	if err != nil && ctx.Err() != nil {
-		return nil, c.explain(host, ref, ctx.Err())
-	}
-	if err != nil && transient(err) {
-		return nil, c.explain(host, ref, err)
+	if ctx.Err() != nil || err != nil && transient(err) {
+		return nil, c.explain(ctx, host, ref, err)
 	}
 	return nil, &Error{
 		Kind: Corrupt, Host: host, Ref: ref, Err: err,
@@ -77,7 +74,7 @@ func (c *Client) OpenBlob(ctx context.Context, ref string, digest godigest.Diges
 	}
 	body, err := c.openBlob(ctx, r.Context(), digest)
 	if err != nil {
-		return nil, c.explain(familiarHost(r.Context().RegistryStr()), ref, err)
+		return nil, c.explain(ctx, familiarHost(r.Context().RegistryStr()), ref, err)
 	}
 	return body, nil
 }

@@ -25,7 +25,7 @@ func (c *Client) Head(ctx context.Context, ref string) (ocispecs.Descriptor, err
 			Size:      found.Size,
 		}, nil
 	}
-	err = c.explainRef(r, err)
+	err = c.explainRef(ctx, r, err)
 	var e *Error
 	if errors.As(err, &e) && e.Kind == Failed {
 		desc, _, err := c.Manifest(ctx, ref)
@@ -41,7 +41,7 @@ func IsNotFound(err error) bool {
 	return errors.As(err, &e) && e.Kind == NotFound
 }
 
-func (c *Client) explainRef(r name.Reference, err error) error {
+func (c *Client) explainRef(ctx context.Context, r name.Reference, err error) error {
 	host := familiarHost(r.Context().RegistryStr())
 	ref := host + "/" + r.Context().RepositoryStr()
 	if _, ok := r.(name.Digest); ok {
@@ -49,5 +49,5 @@ func (c *Client) explainRef(r name.Reference, err error) error {
 	} else {
 		ref += ":" + r.Identifier()
 	}
-	return c.explain(host, ref, err)
+	return c.explain(ctx, host, ref, err)
 }

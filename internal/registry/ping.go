@@ -26,7 +26,7 @@ func (c *Client) Ping(ctx context.Context, host string) error {
 		return err
 	}
 	if _, err := transport.Ping(ctx, reg, c.transport); err != nil {
-		return c.explain(host, "", err)
+		return c.explain(ctx, host, "", err)
 	}
 	return nil
 }
@@ -45,25 +45,25 @@ func (c *Client) CheckPush(ctx context.Context, ref string) error {
 	host := familiarHost(repo.RegistryStr())
 	auth, err := authn.Resolve(ctx, c.keychain, repo)
 	if err != nil {
-		return c.explain(host, repo.Name(), err)
+		return c.explain(ctx, host, repo.Name(), err)
 	}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.transport, []string{repo.Scope(transport.PushScope)})
 	if err != nil {
-		return c.explain(host, repo.Name(), err)
+		return c.explain(ctx, host, repo.Name(), err)
 	}
 	client := &http.Client{Transport: rt}
 	url := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, http.NoBody)
 	if err != nil {
-		return c.explain(host, repo.Name(), err)
+		return c.explain(ctx, host, repo.Name(), err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return c.explain(host, repo.Name(), err)
+		return c.explain(ctx, host, repo.Name(), err)
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusAccepted, http.StatusCreated); err != nil {
-		return c.explain(host, repo.Name(), err)
+		return c.explain(ctx, host, repo.Name(), err)
 	}
 	location, err := resp.Location()
 	if err != nil {

@@ -23,7 +23,7 @@ func (c *Client) PutManifest(ctx context.Context, ref, mediaType string, raw []b
 		return err
 	}
 	if err := c.pusher.Put(ctx, r, manifest{raw: raw, mediaType: mediaType}); err != nil {
-		return c.explainRef(r, err)
+		return c.explainRef(ctx, r, err)
 	}
 	return nil
 }

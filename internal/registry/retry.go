@@ -92,7 +92,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		select {
 		case <-req.Context().Done():
 			timer.Stop()
-			return nil, context.Cause(req.Context())
+			return nil, req.Context().Err()
 		case <-timer.C:
 		}
 	}
