@@ -44,12 +44,14 @@ type Prepare struct {
 
 // Smoke is a `smoke` block of a target: one run of the image on a device.
 type Smoke struct {
+	// Name tells cases of one target apart in reports; left out: the command.
+	Name string `hcl:"name,optional"`
 	// Command are the arguments of the image's own entrypoint.
 	Command []string          `hcl:"command,optional"`
 	Env     map[string]string `hcl:"env,optional"`
 	Expect  *Expect           `hcl:"expect,block"`
 	HTTP    *HTTP             `hcl:"http,block"`
-	// TimeoutText bounds pull and run on one device; left out: 60s.
+	// TimeoutText bounds one run on one device, without the pull; left out: 60s.
 	TimeoutText string `hcl:"timeout,optional"`
 	// Retries is how often a failed case is tried again; left out: never.
 	Retries int `hcl:"retries,optional"`
@@ -145,11 +147,23 @@ type Device struct {
 	Runtime  string   `hcl:"runtime,optional"`
 	Optional bool     `hcl:"optional,optional"`
 	RunArgs  []string `hcl:"run_args,optional"`
+	// AcceptNew trusts the host key of a device that known_hosts does not hold
+	// yet; a changed key is refused all the same.
+	AcceptNew bool `hcl:"accept_new,optional"`
+	// HostKey is the fingerprint the device's host key must have, as
+	// `ssh-keygen -l` prints it: "SHA256:…". known_hosts is not asked then.
+	HostKey string `hcl:"host_key,optional"`
+	// LendCredentials gives this machine's credentials for the registry to the
+	// device for the time of a pull, in memory.
+	LendCredentials bool `hcl:"lend_credentials,optional"`
+	// PullTimeoutText bounds the pull of one image; left out: 10m.
+	PullTimeoutText string `hcl:"pull_timeout,optional"`
 
 	Body hcl.Body `hcl:",body"`
 
 	// Platform is PlatformName, normalised, or nil.
-	Platform *ocispecs.Platform
+	Platform    *ocispecs.Platform
+	PullTimeout time.Duration
 }
 
 // Release is the `release` block: the rules of a release.
@@ -166,8 +180,12 @@ type Release struct {
 	Prove bool `hcl:"prove,optional"`
 	// FailOn is the severity that stops a release: error, warning or note.
 	FailOn string `hcl:"fail_on,optional"`
+	// RequireNames are platforms that must pass on a device of their own.
+	RequireNames []string `hcl:"require_devices,optional"`
 
 	Body hcl.Body `hcl:",body"`
+
+	RequireDevices []ocispecs.Platform
 }
 
 // ownBlocks are the top-level blocks that bake does not know.

@@ -92,6 +92,13 @@ func (s *Smoke) check() hcl.Diagnostics {
 			}
 		}
 	}
+	if e := s.Expect; e != nil {
+		for i, f := range e.Files {
+			if !strings.HasPrefix(f, "/") {
+				diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid file", Detail: fmt.Sprintf("The file %q is not an absolute path in the container.", f), Subject: at(e.Body, "files", i)})
+			}
+		}
+	}
 	if h := s.HTTP; h != nil {
 		h.Interval = duration(h.Body, "interval", h.IntervalText, 500*time.Millisecond, &diags)
 		if h.Path == "" {
@@ -208,7 +215,10 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 		fail("worker", "Unknown worker", "There is no worker %q; there are: %s.", d.Worker, strings.Join(names, ", "))
 	case strings.HasPrefix(d.Host, "-"):
 		fail("host", "Invalid host", "The host %q begins with a dash, which ssh would take for an option.", d.Host)
+	case strings.ContainsFunc(d.Host, func(r rune) bool { return r <= ' ' || strings.ContainsRune("'`\"$\\;&<>|(){}\x7f", r) }):
+		fail("host", "Invalid host", "The host %q holds a character that no host or ssh alias has.", d.Host)
 	}
+	diags = append(diags, d.checkReach()...)
 	if d.PlatformName != "" {
 		p, err := ParsePlatform(d.PlatformName)
 		if err != nil {
@@ -222,6 +232,42 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 	}
 	if d.Platform != nil && !diags.HasErrors() && !c.anyTargetRuns(*d.Platform) {
 		fail("platform", "Device that fits nothing", "No target is built for %s, so device %q can prove nothing.", FormatPlatform(*d.Platform), d.Name)
+	}
+	return diags
+}
+
+// fingerprint is what ssh-keygen -l prints of a key: SHA-256 in unpadded base64.
+var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
+
+// checkReach checks what only a device behind SSH has a use for.
+func (d *Device) checkReach() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	d.PullTimeout = duration(d.Body, "pull_timeout", d.PullTimeoutText, 10*time.Minute, &diags)
+	fail := func(attr, summary, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
+	}
+	if d.HostKey != "" && !fingerprint.MatchString(d.HostKey) {
+		fail("host_key", "Invalid host key", "%q is no fingerprint. Write it as `ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub` prints it on the device: \"SHA256:…\".", d.HostKey)
+	}
+	if d.HostKey != "" && d.AcceptNew {
+		fail("accept_new", "Two rules for the host key", "Device %q pins its host key and accepts a new one; keep host_key, which is the stricter.", d.Name)
+	}
+	if d.Worker != "" || d.Host == "local" {
+		for _, a := range []struct {
+			name string
+			set  bool
+		}{{"host_key", d.HostKey != ""}, {"accept_new", d.AcceptNew}, {"lend_credentials", d.LendCredentials}} {
+			if a.set {
+				fail(a.name, "Attribute without SSH", "%s is for devices that are reached over SSH; device %q is not.", a.name, d.Name)
+			}
+		}
+	}
+	if d.Worker != "" && (d.Runtime != "" || len(d.RunArgs) > 0) {
+		attr := "runtime"
+		if d.Runtime == "" {
+			attr = "run_args"
+		}
+		fail(attr, "Worker with a container runtime", "Device %q runs its containers in BuildKit, which takes no %s.", d.Name, attr)
 	}
 	return diags
 }
@@ -247,6 +293,7 @@ func (r *Release) check() hcl.Diagnostics {
 	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
 	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
+	r.RequireDevices = platformList(r.Body, "require_devices", r.RequireNames, &diags)
 	if r.ArchTags != "" {
 		sample := strings.NewReplacer("{tag}", "t", "{os}", "linux", "{arch}", "arm", "{variant}", "v6").Replace(r.ArchTags)
 		if !strings.Contains(r.ArchTags, "{arch}") || !tagPattern.MatchString(sample) {

@@ -1,0 +1,26 @@
+target "app" {
+  platforms = ["linux/amd64"]
+  tags      = ["localhost:5000/app:1"]
+  smoke {
+    expect { files = ["etc/app.conf"] }
+  }
+}
+
+device "shell" { host = "pi@door.lan; reboot" }
+device "dash" { host = "-oProxyCommand=reboot" }
+device "pinned" {
+  host       = "pi@door.lan"
+  host_key   = "MD5:aa:bb"
+  accept_new = true
+}
+device "here" {
+  host             = "local"
+  lend_credentials = true
+  pull_timeout     = "soon"
+}
+device "rack" {
+  worker   = "auto"
+  run_args = ["--privileged"]
+}
+
+release { require_devices = ["linux/amd46"] }
