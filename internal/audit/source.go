@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,16 +105,13 @@ func readLimited(path string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// errLies says that bytes are not what names them.
-var errLies = errors.New("the bytes do not fit the digest")
-
-// verified returns raw if it is what the descriptor names.
+// verified tells whether bytes are what a descriptor names.
 func verified(raw []byte, desc ocispecs.Descriptor) error {
 	if err := desc.Digest.Validate(); err != nil {
 		return err
 	}
 	if desc.Digest.Algorithm().FromBytes(raw) != desc.Digest {
-		return fmt.Errorf("%w: they are %s", errLies, digest.FromBytes(raw))
+		return fmt.Errorf("the bytes do not fit the digest: they are %s", digest.FromBytes(raw))
 	}
 	return nil
 }

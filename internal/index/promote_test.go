@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -197,5 +198,33 @@ func TestUploadElsewhere(t *testing.T) {
 	// 4 configs, 4 binaries, 1 shared layer; 4 attestations with config, SBOM and provenance.
 	if committed := traffic.matching(http.MethodPut, "/blobs/uploads/"); len(committed) != 9+12 {
 		t.Errorf("%d blobs were sent, want 21", len(committed))
+	}
+}
+
+// TestUploadToNewRepository has a registry that denies a repository until
+// something is in it, as Docker Hub does.
+func TestUploadToNewRepository(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	var filled atomic.Bool
+	host := registrytest.Serve(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			manifest := strings.HasPrefix(r.URL.Path, "/v2/new/manifests/")
+			if manifest && r.Method == http.MethodPut {
+				filled.Store(true)
+			}
+			if manifest && !filled.Load() {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	d, _ := assembled(t, client, dir, host+"/hello", true)
+	if err := index.Upload(ctx, client, d, []string{host + "/new"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Head(ctx, host+"/new@"+d.Descriptor.Digest.String()); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -105,12 +106,18 @@ func (d *Draft) missing(ctx context.Context, client *registry.Client, repo strin
 	g.SetLimit(client.Jobs())
 	for _, desc := range d.Index.Manifests {
 		g.Go(func() error {
-			have, err := exists(gctx, client, repo, desc.Digest)
-			if err != nil || have {
-				return err
-			}
 			source, err := registry.Repository(d.Source(desc.Digest))
 			if err != nil {
+				return err
+			}
+			have, err := exists(gctx, client, repo, desc.Digest)
+			var e *registry.Error
+			if source != repo && errors.As(err, &e) && e.Kind == registry.Denied {
+				// Docker Hub and Artifactory deny a repository that does not
+				// exist yet. If it is denied indeed, the copy will say so.
+				err = nil
+			}
+			if err != nil || have {
 				return err
 			}
 			if source == repo {
