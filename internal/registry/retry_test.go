@@ -111,9 +111,16 @@ func TestQuotaSaysWhen(t *testing.T) {
 	t.Parallel()
 	f := &faulty{next: memory(), path: "/manifests/", faults: []func(http.ResponseWriter){status(429, "Retry-After", "7200")}}
 	c := newTestClient(t, nil, Options{})
+	before := time.Now()
 	_, err := c.Head(t.Context(), serve(t, f)+"/hello:1")
-	if want := time.Now().Add(2 * time.Hour).Local().Format("15:0"); err == nil || !strings.Contains(err.Error(), "try again after") {
-		t.Errorf("error %v, want the time %s…", err, want)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	early := before.Add(2 * time.Hour).Local()
+	late := time.Now().Add(2 * time.Hour).Local()
+	const layout = "15:04:05 on 2006-01-02"
+	if !strings.Contains(err.Error(), "try again after "+early.Format(layout)) && !strings.Contains(err.Error(), "try again after "+late.Format(layout)) {
+		t.Errorf("error %q, want the time %s", err, late.Format(layout))
 	}
 }
 
