@@ -65,6 +65,9 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 
 // inspectRef needs no targets.hcl, but honours the registries of one.
 func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
+	if _, err := registry.Repository(o.Ref); err != nil {
+		return usage("Invalid -ref", err)
+	}
 	p := &plan.Plan{}
 	if c, diags := config.Load(config.Options{Dir: w.Dir, LookupEnv: w.LookupEnv}); !diags.HasErrors() {
 		p.Registries = c.Registries
@@ -189,33 +192,65 @@ func walk(n *audit.Node, f func(*audit.Node)) {
 
 func (w *Workspace) showTrees(trees []*audit.Tree) error {
 	out := w.Streams.Out
-	for i, tree := range trees {
-		if i > 0 {
+	shown := map[string]bool{}
+	for _, tree := range trees {
+		if shown[tree.Digest.String()] {
+			continue
+		}
+		if len(shown) > 0 {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintf(out, "%s  %s %s  %s\n", out.Bold(tree.Reference), tree.Kind, tree.Digest, out.Faint(tree.MediaType))
-		showAnnotations(out, "  ", tree.Annotations)
-		table := ui.NewTable(ui.Column{Title: "PLATFORM"}, ui.Column{Title: "DIGEST"}, ui.Column{Title: "SIZE", Right: true},
-			ui.Column{Title: "LAYERS", Right: true}, ui.Column{Title: "CREATED"}, ui.Column{Title: "COMMAND"})
+		shown[tree.Digest.String()] = true
+		for _, same := range trees {
+			if same.Digest == tree.Digest {
+				fmt.Fprintf(out, "%s\n", out.Bold(same.Reference))
+			}
+		}
+		fmt.Fprintf(out, "%s %s  %s\n", tree.Kind, tree.Digest, out.Faint(tree.MediaType))
 		rows := tree.Children
 		if tree.Kind != audit.KindIndex {
 			rows = []audit.Node{tree.Node}
+		} else {
+			showAnnotations(out, tree.Annotations, "")
 		}
+		table := ui.NewTable(ui.Column{Title: "PLATFORM"}, ui.Column{Title: "DIGEST"}, ui.Column{Title: "SIZE", Right: true},
+			ui.Column{Title: "LAYERS", Right: true}, ui.Column{Title: "CREATED"}, ui.Column{Title: "COMMAND"})
 		addRows(table, out.Palette, rows, "")
 		if err := table.Write(out); err != nil {
 			return err
 		}
-		for _, n := range rows {
-			notes := map[string]string{}
-			maps.Copy(notes, n.Annotations)
-			maps.Copy(notes, n.DescriptorAnnotations)
-			if n.Kind == audit.KindImage && len(notes) > 0 && tree.Kind == audit.KindIndex {
-				fmt.Fprintf(out, "%s\n", n.Name)
-				showAnnotations(out, "  ", notes)
+		showImageAnnotations(out, tree)
+	}
+	return nil
+}
+
+// showImageAnnotations names each annotation of the images once, with the
+// platforms that have it.
+func showImageAnnotations(out *ui.Stream, tree *audit.Tree) {
+	type note struct{ key, value string }
+	var order []note
+	has := map[note][]string{}
+	images := tree.Images()
+	for _, n := range images {
+		for _, m := range []map[string]string{n.Annotations, n.DescriptorAnnotations} {
+			for _, k := range slices.Sorted(maps.Keys(m)) {
+				key := note{k, m[k]}
+				if has[key] == nil {
+					order = append(order, key)
+				}
+				if !slices.Contains(has[key], n.Name) {
+					has[key] = append(has[key], n.Name)
+				}
 			}
 		}
 	}
-	return nil
+	for _, n := range order {
+		where := strings.Join(has[n], ", ")
+		if len(has[n]) == len(images) {
+			where = "every platform"
+		}
+		showAnnotations(out, map[string]string{n.key: n.value}, where)
+	}
 }
 
 func addRows(table *ui.Table, p ui.Palette, nodes []audit.Node, indent string) {
@@ -245,8 +280,12 @@ func addRows(table *ui.Table, p ui.Palette, nodes []audit.Node, indent string) {
 	}
 }
 
-func showAnnotations(out *ui.Stream, indent string, annotations map[string]string) {
+func showAnnotations(out *ui.Stream, annotations map[string]string, where string) {
 	for _, k := range slices.Sorted(maps.Keys(annotations)) {
-		fmt.Fprintf(out, "%s%s = %s\n", indent, ui.Clean(k), ui.Clean(annotations[k]))
+		line := fmt.Sprintf("  %s = %s", ui.Clean(k), ui.Clean(annotations[k]))
+		if where != "" {
+			line += "  " + out.Faint("("+where+")").String()
+		}
+		fmt.Fprintln(out, line)
 	}
 }

@@ -111,6 +111,14 @@ func (e *InputError) Error() string {
 	return fmt.Sprintf("%s (and %d more)", first, n-1)
 }
 
+// usage is an InputError about an option.
+func usage(summary string, err error) error {
+	text := err.Error()
+	return &InputError{Diags: hcl.Diagnostics{{
+		Severity: hcl.DiagError, Summary: summary, Detail: strings.ToUpper(text[:1]) + text[1:] + ".",
+	}}}
+}
+
 // Load reads the configuration and plans. The error is an InputError.
 func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	var files []string

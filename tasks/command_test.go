@@ -1,0 +1,55 @@
+package tasks_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// listen starts what users mistake for a registry and puts its host into a
+// variable:
+//
+//	listen html|login NAME
+func listen(ts *testscript.TestScript, _ bool, args []string) {
+	handlers := map[string]http.HandlerFunc{
+		"html": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<html>It works!</html>")
+		},
+		"login": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="acme"`)
+			w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
+		},
+	}
+	if len(args) != 2 || handlers[args[0]] == nil {
+		ts.Fatalf("usage: listen html|login NAME")
+	}
+	s := httptest.NewServer(handlers[args[0]])
+	ts.Defer(s.Close)
+	ts.Setenv(args[1], strings.TrimPrefix(s.URL, "http://"))
+}
+
+// full makes a directory on a file system of one page, which is soon full.
+// It needs root.
+func full(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: full DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.Mkdir(dir, 0o700))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4k", "none", dir).CombinedOutput(); err != nil {
+		ts.Fatalf("mounting a small file system: %v: %s", err, out)
+	}
+	ts.Defer(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			ts.Logf("umount: %v: %s", err, out)
+		}
+	})
+}
