@@ -295,6 +295,24 @@ func TestParseAnnotation(t *testing.T) {
 	}
 }
 
+func FuzzParseAnnotation(f *testing.F) {
+	for _, seed := range []string{"k=v", "index,manifest[linux/arm/v6]:k=v", "manifest[:k=v", "index[]:=", "[]=", "manifest]:k=v"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		parsed, err := ParseAnnotation(text)
+		if err != nil {
+			return
+		}
+		_, value, _ := strings.Cut(text, "=")
+		for _, a := range parsed {
+			if a.Key == "" || a.Value != value {
+				t.Errorf("%q gives key %q, value %q", text, a.Key, a.Value)
+			}
+		}
+	})
+}
+
 func BenchmarkLoad(b *testing.B) {
 	var text strings.Builder
 	for i := range 1000 {

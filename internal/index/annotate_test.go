@@ -12,65 +12,6 @@ import (
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
-func TestParseAnnotation(t *testing.T) {
-	t.Parallel()
-	v6 := platform(t, "linux/arm/v6")
-	arm64 := platform(t, "linux/arm64")
-	tests := []struct {
-		text string
-		want []index.Annotation
-		says string
-	}{
-		{text: "k=v", want: []index.Annotation{{Level: index.LevelManifest, Key: "k", Value: "v"}}},
-		{text: "k=", want: []index.Annotation{{Level: index.LevelManifest, Key: "k"}}},
-		{text: "index:a.b=c=d:e", want: []index.Annotation{{Level: index.LevelIndex, Key: "a.b", Value: "c=d:e"}}},
-		{text: "vendor:key=v", want: []index.Annotation{{Level: index.LevelManifest, Key: "vendor:key", Value: "v"}}},
-		{text: "index,manifest[linux/arm/v6]:k=v", want: []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}, {Level: index.LevelManifest, Platform: &v6, Key: "k", Value: "v"}}},
-		{text: "manifest-descriptor[linux/arm64/v8]:k=v", want: []index.Annotation{{Level: index.LevelManifestDescriptor, Platform: &arm64, Key: "k", Value: "v"}}},
-		{text: "index-descriptor:k=v", want: []index.Annotation{{Level: index.LevelIndexDescriptor, Key: "k", Value: "v"}}},
-		{text: "index:k", says: `no "="`},
-		{text: "=v", says: "key is empty"},
-		{text: "index:=v", says: "key is empty"},
-		{text: "index,nonsense:k=v", says: `no level "nonsense"`},
-		{text: "index[linux/arm64]:k=v", says: "not of one platform"},
-		{text: "manifest[linux/arm64:k=v", says: "not closed"},
-		{text: "manifest[a/b/c/d/e]:k=v", says: "is no platform"},
-	}
-	for _, tt := range tests {
-		got, err := index.ParseAnnotation(tt.text)
-		if tt.says != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("%q: error %v, want %q", tt.text, err, tt.says)
-			}
-			continue
-		}
-		if err != nil {
-			t.Errorf("%q: %v", tt.text, err)
-		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", tt.text, diff)
-		}
-	}
-}
-
-func FuzzParseAnnotation(f *testing.F) {
-	for _, seed := range []string{"k=v", "index,manifest[linux/arm/v6]:k=v", "manifest[:k=v", "index[]:=", "[]=", "manifest]:k=v"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		parsed, err := index.ParseAnnotation(text)
-		if err != nil {
-			return
-		}
-		_, value, _ := strings.Cut(text, "=")
-		for _, a := range parsed {
-			if a.Key == "" || a.Value != value {
-				t.Errorf("%q gives key %q, value %q", text, a.Key, a.Value)
-			}
-		}
-	})
-}
-
 func TestAnnotate(t *testing.T) {
 	t.Parallel()
 	client, dir := newClient(t), t.TempDir()

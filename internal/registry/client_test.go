@@ -155,7 +155,7 @@ func TestPreflight(t *testing.T) {
 				t.Fatalf("kind %d (%v), want %d", got, err, tt.kind)
 			}
 			for _, say := range tt.says {
-				if !strings.Contains(err.Error(), say) {
+				if !strings.Contains(told(err), say) {
 					t.Errorf("error %q does not say %q", err, say)
 				}
 			}
@@ -209,7 +209,7 @@ func TestTLS(t *testing.T) {
 			if kindOf(err) != tt.kind || tt.kind == -1 && err != nil {
 				t.Errorf("kind %d (%v), want %d", kindOf(err), err, tt.kind)
 			}
-			if tt.kind == Untrusted && !strings.Contains(err.Error(), "ca = ") {
+			if tt.kind == Untrusted && !strings.Contains(told(err), "ca = ") {
 				t.Errorf("error %q does not say what to do", err)
 			}
 		})
@@ -360,4 +360,13 @@ func TestCancelled(t *testing.T) {
 	if time.Since(start) > 5*time.Second {
 		t.Errorf("it took %v", time.Since(start))
 	}
+}
+
+// told is what a person reads: the error and what to do next.
+func told(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return err.Error() + "; " + e.Remedy()
+	}
+	return err.Error()
 }

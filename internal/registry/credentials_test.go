@@ -85,7 +85,7 @@ func TestCredentials(t *testing.T) {
 			if kindOf(err) != tt.kind || tt.kind == -1 && err != nil {
 				t.Fatalf("kind %d (%v), want %d", kindOf(err), err, tt.kind)
 			}
-			if err != nil && !strings.Contains(err.Error(), tt.says) {
+			if err != nil && !strings.Contains(told(err), tt.says) {
 				t.Errorf("error %q does not say %q", err, tt.says)
 			}
 			// The same through the other way of asking.

@@ -41,18 +41,18 @@ type Error struct {
 	Err error
 }
 
-// Error implements error: where, what is wrong, and what to do next.
+// Error implements error: where, and what is wrong. Remedy adds what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Ref != "" {
 		fmt.Fprintf(&b, "%s: ", e.Ref)
 	}
 	fmt.Fprintf(&b, "registry %q %s", e.Host, e.Reason)
-	if e.Hint != "" {
-		fmt.Fprintf(&b, "; %s", e.Hint)
-	}
 	return b.String()
 }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Remedy is what to do next.
+func (e *Error) Remedy() string { return e.Hint }

@@ -119,7 +119,7 @@ func TestQuotaSaysWhen(t *testing.T) {
 	early := before.Add(2 * time.Hour).Local()
 	late := time.Now().Add(2 * time.Hour).Local()
 	const layout = "15:04:05 on 2006-01-02"
-	if !strings.Contains(err.Error(), "try again after "+early.Format(layout)) && !strings.Contains(err.Error(), "try again after "+late.Format(layout)) {
+	if !strings.Contains(told(err), "try again after "+early.Format(layout)) && !strings.Contains(told(err), "try again after "+late.Format(layout)) {
 		t.Errorf("error %q, want the time %s", err, late.Format(layout))
 	}
 }
