@@ -6,7 +6,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -52,4 +55,29 @@ func full(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Logf("umount: %v: %s", err, out)
 		}
 	})
+}
+
+// peers compiles tools of other people, pinned in .peers/go.mod, and puts them
+// on the PATH:
+//
+//	peers crane regctl
+func peers(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	packages := map[string]string{
+		"crane":  "github.com/google/go-containerregistry/cmd/crane",
+		"regctl": "github.com/regclient/regclient/cmd/regctl",
+	}
+	bin := t.TempDir()
+	var mu sync.Mutex
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, a := range args {
+			cmd := exec.Command("go", "build", "-modfile=.peers/go.mod", "-o", filepath.Join(bin, a), packages[a])
+			cmd.Dir = root(t)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				ts.Fatalf("compiling %s: %v\n%s", a, err, out)
+			}
+		}
+		ts.Setenv("PATH", bin+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+	}
 }

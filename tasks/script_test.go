@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"elf":    elfMachine,
 			"listen": listen,
 			"full":   full,
+			"peers":  peers(t),
 		},
 		Condition: func(name string) (bool, error) {
 			if prog, ok := strings.CutPrefix(name, "has:"); ok {
