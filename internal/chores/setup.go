@@ -43,7 +43,26 @@ func Setup(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := addUser(ctx); err != nil {
+		return err
+	}
 	return compileParts(ctx)
+}
+
+// tester is an ordinary user that root becomes to test a rootless worker.
+const tester = "archmage-tester"
+
+// addUser makes tester, with subordinate ids, where root may and nobody has
+// any.
+func addUser(ctx context.Context) error {
+	if data, err := os.ReadFile("/etc/subuid"); os.Getuid() != 0 || err != nil || len(data) > 0 {
+		return nil
+	}
+	if out, err := exec.CommandContext(ctx, "useradd", "--create-home", tester).CombinedOutput(); err != nil {
+		return fmt.Errorf("adding the user %s: %w: %s", tester, err, out)
+	}
+	say("added the user %s, for the rootless worker", tester)
+	return nil
 }
 
 // missingPackages asks dpkg; nil where there is none.
