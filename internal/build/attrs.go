@@ -26,7 +26,11 @@ func attrs(b *plan.Build, o Options) (map[string]string, error) {
 			m["build-arg:"+k] = *v
 		}
 	}
-	if o.Epoch != nil && s.Args["SOURCE_DATE_EPOCH"] == nil {
+	if own := s.Args["SOURCE_DATE_EPOCH"]; own != nil {
+		if _, err := parseEpoch(*own); err != nil {
+			return nil, fmt.Errorf("args: SOURCE_DATE_EPOCH: %w", err)
+		}
+	} else if o.Epoch != nil {
 		m["build-arg:SOURCE_DATE_EPOCH"] = strconv.FormatInt(o.Epoch.Unix(), 10)
 	}
 	for k, v := range s.Labels {
@@ -46,8 +50,12 @@ func attrs(b *plan.Build, o Options) (map[string]string, error) {
 	if s.Pull != nil && *s.Pull {
 		m["image-resolve-mode"] = "pull"
 	}
-	if n := value(s.Network); n == "host" || n == "none" {
+	switch n := value(s.Network); n {
+	case "", "default":
+	case "host", "none":
 		m["force-network-mode"] = n
+	default:
+		return nil, fmt.Errorf("network %q is none of default, host and none", n)
 	}
 	if v := value(s.ShmSize); v != "" {
 		n, err := units.RAMInBytes(v)
@@ -156,11 +164,22 @@ func allowed(s *config.Target) []string {
 }
 
 // exports pushes by digest: no tag moves because of a build.
-func exports(b *plan.Build, o Options) []client.ExportEntry {
+func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 	m := map[string]string{}
 	for _, e := range b.Spec.Outputs {
-		if e["type"] == "image" || e["type"] == "registry" {
-			maps.Copy(m, withoutKeys(e, "type"))
+		if e["type"] != "image" && e["type"] != "registry" {
+			continue
+		}
+		for k, v := range withoutKeys(e, "type") {
+			if was, ok := m[k]; ok && was != v {
+				return nil, fmt.Errorf("output: %s is %q in one entry and %q in another, but there is one image", k, was, v)
+			}
+			m[k] = v
+		}
+	}
+	if v, ok := m["oci-mediatypes"]; ok {
+		if oci, err := strconv.ParseBool(v); err != nil || oci == o.DockerMediaTypes {
+			return nil, fmt.Errorf("output: oci-mediatypes=%s is not what the whole index has; set release { media_types = \"oci\" or \"docker\" } instead", v)
 		}
 	}
 	m["name"] = b.Repository
@@ -171,7 +190,7 @@ func exports(b *plan.Build, o Options) []client.ExportEntry {
 	if o.Insecure(plan.Host(b.Repository)) {
 		m["registry.insecure"] = "true"
 	}
-	if o.Epoch != nil && m["rewrite-timestamp"] == "" {
+	if epoch(b, o) != nil && m["rewrite-timestamp"] == "" {
 		m["rewrite-timestamp"] = "true"
 	}
 	for _, a := range b.Spec.AnnotationList() {
@@ -182,5 +201,5 @@ func exports(b *plan.Build, o Options) []client.ExportEntry {
 			m["annotation."+a.Key] = a.Value
 		}
 	}
-	return []client.ExportEntry{{Type: client.ExporterImage, Attrs: m}}
+	return []client.ExportEntry{{Type: client.ExporterImage, Attrs: m}}, nil
 }

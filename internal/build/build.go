@@ -108,7 +108,11 @@ func Run(ctx context.Context, c *client.Client, workerName string, b *plan.Build
 	}
 	opt, err := solveOpt(b, bases, o)
 	if err != nil {
-		return nil, &Error{Build: b.ID(), Err: err, Hint: remedy(err)}
+		hint := remedy(err)
+		if hint == "" {
+			hint = fmt.Sprintf("mend target %q and run the same command again", b.Target.Name)
+		}
+		return nil, &Error{Build: b.ID(), Err: err, Hint: hint}
 	}
 	s := d.start(b.ID(), workerName)
 	resp, err := c.Solve(ctx, nil, *opt, s.channel)
@@ -133,8 +137,8 @@ func failure(ctx context.Context, err error, b *plan.Build, workerName string, s
 		return &Lost{Worker: workerName, Err: flat(err)}
 	}
 	out := &Error{Build: b.ID(), Err: flat(err)}
-	if step := s.failed(); step != nil {
-		out.Step, out.Log = step.name, step.log
+	if step := s.failed(err); step != nil {
+		out.Step, out.Log = step.name, step.log.lines
 		out.Err = errors.New(step.reason)
 	}
 	for _, src := range errdefs.Sources(err) {
@@ -144,7 +148,7 @@ func failure(ctx context.Context, err error, b *plan.Build, workerName string, s
 			break
 		}
 	}
-	out.Hint = remedy(err)
+	out.Hint = remedy(fmt.Errorf("%w\n%s", err, strings.Join(out.Log, "\n")))
 	if out.Hint == "" {
 		out.Hint = "mend it and run the same command again: the platforms that were built are kept"
 	}

@@ -1,8 +1,11 @@
 package build
 
 import (
+	"errors"
+	"fmt"
 	"maps"
-	"path"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,23 +15,36 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
+// importers are the types of https://github.com/moby/buildkit#export-cache that
+// can be read back.
+var importers = []string{"registry", "local", "gha", "s3", "azblob"}
+
 // caches gives every platform a cache of its own: with one reference for all,
 // the last platform overwrites the others (buildx#1044). A cache-from that is
 // one of the target's own cache-to follows it.
-func caches(b *plan.Build, o Options) (from, to []client.CacheOptionsEntry) {
+func caches(b *plan.Build, o Options) (from, to []client.CacheOptionsEntry, err error) {
 	var own []string
 	for _, e := range b.Spec.CacheTo {
 		own = append(own, place(e))
 		to = append(to, entry(perPlatform(e, b), o))
 	}
 	for _, e := range b.Spec.CacheFrom {
+		// BuildKit passes an importer that it does not know over.
+		if !slices.Contains(importers, e["type"]) {
+			return nil, nil, fmt.Errorf("cache-from %s: the type is none of %s", e, strings.Join(importers, ", "))
+		}
 		if slices.Contains(own, place(e)) {
-			from = append(from, entry(perPlatform(e, b), o))
+			e = perPlatform(e, b)
+		}
+		c := entry(e, o)
+		// A first release has no cache yet; BuildKit's client would say so past
+		// the display.
+		if _, err := os.Stat(filepath.Join(c.Attrs["src"], "index.json")); c.Type == "local" && errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		from = append(from, entry(e, o))
+		from = append(from, c)
 	}
-	return from, to
+	return from, to, nil
 }
 
 // place names where a cache lies, whichever direction the entry has.
@@ -58,7 +74,7 @@ func perPlatform(e config.Entry, b *plan.Build) config.Entry {
 	case "local":
 		for _, k := range []string{"src", "dest"} {
 			if e[k] != "" {
-				out[k] = path.Join(e[k], slug)
+				out[k] = filepath.Join(e[k], slug)
 			}
 		}
 	case "gha":
@@ -91,6 +107,12 @@ func entry(e config.Entry, o Options) client.CacheOptionsEntry {
 		add("token", "ACTIONS_RUNTIME_TOKEN")
 		add("url", "ACTIONS_CACHE_URL")
 		add("url_v2", "ACTIONS_RESULTS_URL")
+	case "local":
+		for _, k := range []string{"src", "dest"} {
+			if a[k] != "" {
+				a[k] = absolute(o.Dir, a[k])
+			}
+		}
 	case "s3":
 		add("access_key_id", "AWS_ACCESS_KEY_ID")
 		add("secret_access_key", "AWS_SECRET_ACCESS_KEY")

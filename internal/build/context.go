@@ -13,11 +13,13 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/util/staticfs"
+	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
@@ -39,43 +41,54 @@ func Remote(context string) bool {
 	return ok
 }
 
+// remote is Remote where a directory below dir wins over a name such as
+// github.com/acme/app, which may be either.
+func remote(dir, context string) bool {
+	if st, err := os.Stat(absolute(dir, localPath(context))); err == nil && st.IsDir() {
+		return false
+	}
+	return Remote(context)
+}
+
 // localPath is where a local context lies. Bake's cwd:// is the working
 // directory, which is where archmage looks anyway.
 func localPath(context string) string {
 	return filepath.Clean(strings.TrimPrefix(context, "cwd://"))
 }
 
+// absolute is where path lies, which is relative to dir.
+func absolute(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
 // inputs gives the solve its context, Dockerfile and named contexts.
 func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options) error {
-	abs := func(p string) string {
-		if filepath.IsAbs(p) {
-			return p
-		}
-		return filepath.Join(o.Dir, p)
-	}
 	s := b.Spec
 	context := value(s.Context)
 	dockerfile := strings.TrimPrefix(value(s.Dockerfile), "cwd://")
 	so.LocalMounts = map[string]fsutil.FS{}
 	var dockerfileDir string
-	if Remote(context) {
+	if remote(o.Dir, context) {
 		so.FrontendAttrs["context"] = context
 		if filepath.IsAbs(dockerfile) || strings.HasPrefix(value(s.Dockerfile), "cwd://") {
-			dockerfileDir = filepath.Dir(abs(dockerfile))
+			dockerfileDir = filepath.Dir(absolute(o.Dir, dockerfile))
 			dockerfile = filepath.Base(dockerfile)
 			so.FrontendAttrs["dockerfilekey"] = "dockerfile"
 		}
 	} else {
-		dir := abs(localPath(context))
-		fs, err := directory(dir, o.Epoch)
+		dir := absolute(o.Dir, localPath(context))
+		fs, err := directory(dir, epoch(b, o))
 		if err != nil {
 			return fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
 		}
 		so.LocalMounts["context"] = fs
-		so.SharedKey = filepath.Base(dir)
-		path := dockerfile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
+		so.SharedKey = sharedKey(dir)
+		path := absolute(dir, dockerfile)
+		if strings.HasPrefix(value(s.Dockerfile), "cwd://") {
+			path = absolute(o.Dir, dockerfile)
 		}
 		dockerfileDir, dockerfile = filepath.Dir(path), filepath.Base(path)
 	}
@@ -102,7 +115,7 @@ func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 	so.FrontendAttrs["filename"] = dockerfile
 
 	for _, name := range slices.Sorted(maps.Keys(s.Contexts)) {
-		if err := namedContext(name, s.Contexts[name], bases, so, abs, o); err != nil {
+		if err := namedContext(b, name, bases, so, o); err != nil {
 			return fmt.Errorf("the context %q of target %q: %w", name, b.Target.Name, err)
 		}
 	}
@@ -112,11 +125,21 @@ func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 	return nil
 }
 
-func namedContext(name, val string, bases map[string]Base, so *client.SolveOpt, abs func(string) string, o Options) error {
+func namedContext(b *plan.Build, name string, bases map[string]Base, so *client.SolveOpt, o Options) error {
+	val := b.Spec.Contexts[name]
+	base, ok := bases[name]
+	// The frontend looks for the short form: "alpine" for docker.io/library/alpine:latest.
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return fmt.Errorf("no Dockerfile can name it: %w", err)
+	}
+	name = strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 	key := "context:" + name
+	if prev, ok := so.FrontendAttrs[key]; ok {
+		return fmt.Errorf("%q is %s already", name, prev)
+	}
 	switch {
 	case strings.HasPrefix(val, "target:"):
-		base, ok := bases[name]
 		if !ok {
 			return fmt.Errorf("%s has not been built", val)
 		}
@@ -124,16 +147,16 @@ func namedContext(name, val string, bases map[string]Base, so *client.SolveOpt, 
 	case strings.HasPrefix(val, "docker-image:"):
 		so.FrontendAttrs[key] = val
 	case strings.HasPrefix(val, "oci-layout:"):
-		ref, err := ociLayout(strings.TrimPrefix(strings.TrimPrefix(val, "oci-layout:"), "//"), abs, so)
+		ref, err := ociLayout(strings.TrimPrefix(strings.TrimPrefix(val, "oci-layout:"), "//"), so, o)
 		if err != nil {
 			return err
 		}
 		so.FrontendAttrs[key] = ref
-	case Remote(val):
+	case remote(o.Dir, val):
 		so.FrontendAttrs[key] = val
 	default:
-		dir := abs(localPath(val))
-		fs, err := directory(dir, o.Epoch)
+		dir := absolute(o.Dir, localPath(val))
+		fs, err := directory(dir, epoch(b, o))
 		if err != nil {
 			return err
 		}
@@ -143,20 +166,20 @@ func namedContext(name, val string, bases map[string]Base, so *client.SolveOpt, 
 		}
 		so.LocalMounts[mount] = fs
 		so.FrontendAttrs[key] = "local:" + mount
-		so.FrontendAttrs["sharedkey:localdir:"+mount] = filepath.Base(dir)
+		so.FrontendAttrs["sharedkey:localdir:"+name] = sharedKey(dir)
 	}
 	return nil
 }
 
 // ociLayout offers a layout directory to the daemon over the session and gives
 // the reference to it. The form is path[:tag][@digest].
-func ociLayout(path string, abs func(string) string, so *client.SolveOpt) (string, error) {
+func ociLayout(path string, so *client.SolveOpt, o Options) (string, error) {
 	path, dgst, _ := strings.Cut(path, "@")
 	tag := "latest"
 	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
 		path, tag = path[:i], path[i+1:]
 	}
-	dir := abs(path)
+	dir := absolute(o.Dir, path)
 	if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
 		return "", fmt.Errorf("%s is no OCI image layout: it has no index.json", dir)
 	}
@@ -183,6 +206,14 @@ func ociLayout(path string, abs func(string) string, so *client.SolveOpt) (strin
 	}
 	so.OCIStores[id] = store
 	return "oci-layout://" + id + "@" + dgst, nil
+}
+
+// sharedKey names a directory to the daemon, which keeps its files between
+// solves and asks only for those whose size, mode or time differ. So no two
+// directories may have one key, whichever machine they lie on.
+func sharedKey(dir string) string {
+	host, _ := os.Hostname()
+	return filepath.Base(dir) + ":" + digest.FromString(host + "\x00" + dir).Encoded()[:16]
 }
 
 // directory is a local directory as BuildKit's session sends it.

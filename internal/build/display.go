@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/opencontainers/go-digest"
 )
@@ -48,6 +51,8 @@ func NewDisplay(out io.Writer, mode Mode) (*Display, error) {
 		// Not the release's context: an interrupted build is still reported to
 		// its end. The warnings are in the log already.
 		_, _ = ui.UpdateFrom(context.Background(), d.channel)
+		for range d.channel { // whatever became of the terminal, nobody waits for it
+		}
 	}()
 	return d, nil
 }
@@ -72,7 +77,36 @@ type step struct {
 	name   string
 	cached bool
 	reason string
-	log    []string
+	log    tail
+}
+
+// tail keeps the last lines of an output that comes in pieces.
+type tail struct {
+	lines []string
+	open  bool // the last line has no end yet
+}
+
+// write appends text. Of a line that was rewritten in place, a progress bar for
+// one, the last state counts.
+func (t *tail) write(text string) {
+	for line := range strings.Lines(text) {
+		end := strings.HasSuffix(line, "\n")
+		line = strings.TrimRight(line, "\r\n")
+		if t.open {
+			last := len(t.lines) - 1
+			line = t.lines[last] + line
+			t.lines = t.lines[:last]
+		}
+		if i := strings.LastIndexByte(line, '\r'); i >= 0 {
+			line = line[i+1:]
+		}
+		if len(line) > maxLine {
+			line = strings.ToValidUTF8(line[:maxLine], "") + " …"
+		}
+		t.lines = append(t.lines, line)
+		t.open = !end
+	}
+	t.lines = t.lines[max(0, len(t.lines)-logLines):]
 }
 
 // start gives BuildKit a channel of its own: Solve closes it.
@@ -114,17 +148,8 @@ func (s *stream) record(st *client.SolveStatus) {
 	}
 	for _, l := range st.Logs {
 		p := at(l.Vertex)
-		p.log = lastLines(p.log, string(l.Data))
+		p.log.write(string(l.Data))
 	}
-}
-
-// lastLines appends text to lines, the first of which continues the last one
-// when that had no end yet, and keeps the last of them.
-func lastLines(lines []string, text string) []string {
-	for _, l := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-		lines = append(lines, strings.TrimRight(l, "\r"))
-	}
-	return lines[max(0, len(lines)-logLines):]
 }
 
 // translate makes the vertices of this solve its own, so that platforms that
@@ -140,6 +165,9 @@ func (s *stream) translate(st *client.SolveStatus) *client.SolveStatus {
 	for _, v := range st.Vertexes {
 		c := *v
 		c.Digest, c.Name = own(v.Digest), prefixed(s.prefix, v.Name)
+		if g := v.ProgressGroup; g != nil {
+			c.ProgressGroup = &pb.ProgressGroup{Id: s.prefix + " " + g.Id, Name: prefixed(s.prefix, g.Name), Weak: g.Weak}
+		}
 		c.Inputs = nil
 		for _, in := range v.Inputs {
 			c.Inputs = append(c.Inputs, own(in))
@@ -171,12 +199,20 @@ func prefixed(prefix, name string) string {
 	return "[" + prefix + "] " + name
 }
 
-// failed is the step that ended the solve, or nil.
-func (s *stream) failed() *step {
+// failed is the step that ended the solve with err, or nil. Others may have
+// failed without ending it: a cache that was not there.
+func (s *stream) failed(err error) *step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var v *errdefs.VertexError
+	if errors.As(err, &v) {
+		if p := s.steps[digest.Digest(v.Digest)]; p != nil && p.reason != "" {
+			return p
+		}
+	}
+	text := flat(err).Error()
 	for _, p := range s.steps {
-		if p.reason != "" && !strings.Contains(p.reason, context.Canceled.Error()) {
+		if p.reason != "" && strings.Contains(text, p.reason) {
 			return p
 		}
 	}
@@ -204,8 +240,8 @@ type localStep struct {
 	display *Display
 	vertex  client.Vertex
 
-	mu    sync.Mutex
-	lines []string
+	mu  sync.Mutex
+	out tail
 }
 
 func (d *Display) step(build, name string) *localStep {
@@ -226,7 +262,7 @@ func (s *localStep) send(logs []*client.VertexLog) {
 
 func (s *localStep) log(line string) {
 	s.mu.Lock()
-	s.lines = lastLines(s.lines, line)
+	s.out.write(line + "\n")
 	s.mu.Unlock()
 	s.send([]*client.VertexLog{{Vertex: s.vertex.Digest, Stream: 1, Data: []byte(line + "\n"), Timestamp: time.Now()}})
 }
@@ -243,5 +279,5 @@ func (s *localStep) done(err error) {
 func (s *localStep) tail() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lines
+	return s.out.lines
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/archmage-build/archmage/internal/plan"
 )
 
 // Epoch is the time that all timestamps of a release are clamped to:
@@ -15,18 +17,14 @@ import (
 // See https://reproducible-builds.org/specs/source-date-epoch/.
 func Epoch(ctx context.Context, dir string, lookup func(string) (string, bool)) (*time.Time, error) {
 	if v, ok := lookup("SOURCE_DATE_EPOCH"); ok {
-		if v == "" {
-			return nil, nil
+		t, err := parseEpoch(v)
+		if err != nil {
+			return nil, fmt.Errorf("reading the environment variable SOURCE_DATE_EPOCH: %w; unset it, or set it to what `git log -1 --format=%%ct` prints", err)
 		}
-		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("the environment variable SOURCE_DATE_EPOCH is %q, which is no number of seconds since 1970", v)
-		}
-		t := time.Unix(n, 0).UTC()
-		return &t, nil
+		return t, nil
 	}
 	git := func(args ...string) (string, bool) {
-		cmd := exec.CommandContext(ctx, "git", args...)
+		cmd := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks"}, args...)...)
 		cmd.Dir = dir
 		out, err := cmd.Output()
 		return strings.TrimSpace(string(out)), err == nil
@@ -39,10 +37,32 @@ func Epoch(ctx context.Context, dir string, lookup func(string) (string, bool)) 
 	if !ok {
 		return nil, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	return parseEpoch(text)
+}
+
+// parseEpoch reads seconds since 1970; "" is nil.
+func parseEpoch(text string) (*time.Time, error) {
+	if text == "" {
 		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return nil, fmt.Errorf("%q is no number of seconds since 1970", text)
 	}
 	t := time.Unix(n, 0).UTC()
 	return &t, nil
+}
+
+// epoch is the time for one build: its own SOURCE_DATE_EPOCH argument, or the
+// release's. It is called on builds that passed attrs.
+func epoch(b *plan.Build, o Options) *time.Time {
+	own := b.Spec.Args["SOURCE_DATE_EPOCH"]
+	if own == nil {
+		return o.Epoch
+	}
+	t, err := parseEpoch(*own)
+	if err != nil {
+		return nil
+	}
+	return t
 }

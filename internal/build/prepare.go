@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +17,12 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// prepareGrace is how long an interrupted prepare command has to end by itself.
+// prepareGrace is how long an interrupted prepare command and what it started
+// have to end by themselves.
 const prepareGrace = 3 * time.Second
+
+// maxLine is how much of a line of output is kept, in bytes.
+const maxLine = 4096
 
 // prepare runs the target's command on the workstation for one platform.
 func prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
@@ -25,25 +31,39 @@ func prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 		return nil
 	}
 	vars := platformEnv(b, o)
+	env := slices.Clone(o.Environ)
+	for k, v := range vars {
+		env = append(env, k+"="+v)
+	}
+	lookup := func(name string) (string, bool) {
+		if v, ok := vars[name]; ok {
+			return v, true
+		}
+		return o.LookupEnv(name)
+	}
+	own := map[string]string{}
+	for k, v := range p.Env {
+		own[k] = expand(v, lookup)
+		env = append(env, k+"="+own[k])
+	}
 	args := make([]string, len(p.Command))
 	for i, a := range p.Command {
-		args[i] = os.Expand(a, func(name string) string {
-			if v, ok := vars[name]; ok {
-				return v
+		args[i] = expand(a, func(name string) (string, bool) {
+			if v, ok := own[name]; ok {
+				return v, true
 			}
-			v, _ := o.LookupEnv(name)
-			return v
+			return lookup(name)
 		})
 	}
 	dir := p.Dir
-	if dir == "" && !Remote(value(b.Spec.Context)) {
+	if dir == "" && !remote(o.Dir, value(b.Spec.Context)) {
 		dir = localPath(value(b.Spec.Context))
 	}
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(o.Dir, dir)
 	}
 	s := d.step(b.ID(), "prepare "+strings.Join(args, " "))
-	err := command(ctx, args, dir, vars, p.Env, s, o)
+	err := command(ctx, args, dir, env, s)
 	s.done(err)
 	if err == nil {
 		return nil
@@ -58,18 +78,24 @@ func prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	return &Error{Build: b.ID(), Step: "prepare: " + strings.Join(args, " "), Log: s.tail(), Err: err, Hint: hint}
 }
 
-func command(ctx context.Context, args []string, dir string, vars, extra map[string]string, s *localStep, o Options) error {
+// expand replaces $NAME and ${NAME} of the names that lookup knows. Others stay
+// as they are: they are the command's own, a shell's $1 or loop variable.
+func expand(text string, lookup func(string) (string, bool)) string {
+	return os.Expand(text, func(name string) string {
+		if v, ok := lookup(name); ok {
+			return v
+		}
+		return "${" + name + "}"
+	})
+}
+
+// command runs args in a process group of its own, so that an interrupt ends
+// what they start as well.
+func command(ctx context.Context, args []string, dir string, env []string, s *localStep) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir = dir
-	cmd.Env = append([]string(nil), o.Environ...)
-	for k, v := range vars {
-		cmd.Env = append(cmd.Env, k+"="+v)
-	}
-	for k, v := range extra {
-		cmd.Env = append(cmd.Env, k+"="+v)
-	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Dir, cmd.Env = dir, env
 	cmd.WaitDelay = prepareGrace
+	asGroup(cmd)
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
@@ -84,19 +110,39 @@ func command(ctx context.Context, args []string, dir string, vars, extra map[str
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			s.log(lines.Text())
-		}
+		lines(out, s.log)
 	}()
 	err = cmd.Wait()
+	if ctx.Err() != nil {
+		endGroup(cmd, prepareGrace)
+	}
 	select {
 	case <-read:
 	case <-time.After(prepareGrace): // a child left behind holds the pipe open
 	}
 	out.Close()
+	<-read
 	return err
+}
+
+// lines calls each with every line of r, of which it keeps the first maxLine
+// bytes, until r ends or is closed.
+func lines(r io.Reader, each func(string)) {
+	buf := bufio.NewReaderSize(r, maxLine)
+	for {
+		line, more, err := buf.ReadLine()
+		if err != nil {
+			return
+		}
+		text := string(line)
+		for more && err == nil {
+			_, more, err = buf.ReadLine()
+			if !more {
+				text += " …"
+			}
+		}
+		each(text)
+	}
 }
 
 func plain(err error) error {
@@ -125,19 +171,28 @@ func platformEnv(b *plan.Build, o Options) map[string]string {
 		"GOARCH":         p.Architecture,
 		"GOARM":          "",
 		"GOAMD64":        "",
+		"GOARM64":        "",
 		"CGO_ENABLED":    "0",
 	}
-	if p.Architecture == "arm" {
+	switch p.Architecture {
+	case "arm":
 		m["GOARM"] = strings.TrimPrefix(p.Variant, "v")
 		if m["GOARM"] == "8" { // Go's GOARM ends at 7
 			m["GOARM"] = "7"
 		}
-	}
-	if p.Architecture == "amd64" {
+	case "arm64":
+		if p.Variant != "" { // Go wants v9.0 where OCI says v9
+			v := p.Variant
+			if !strings.Contains(v, ".") {
+				v += ".0"
+			}
+			m["GOARM64"] = v
+		}
+	case "amd64":
 		m["GOAMD64"] = p.Variant
 	}
-	if o.Epoch != nil {
-		m["SOURCE_DATE_EPOCH"] = fmt.Sprint(o.Epoch.Unix())
+	if e := epoch(b, o); e != nil {
+		m["SOURCE_DATE_EPOCH"] = fmt.Sprint(e.Unix())
 	}
 	return m
 }

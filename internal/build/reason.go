@@ -18,8 +18,10 @@ func lost(err error) bool {
 	}
 	text := err.Error()
 	for _, sign := range []string{
-		"error reading from server: EOF", "transport is closing", "closing transport", "connection reset by peer",
-		"no active sessions", "no active session for", "broken pipe", "no space left on device",
+		// gRPC's transport to the daemon; a registry's connection breaks in other words.
+		"error reading from server", "transport is closing", "closing transport",
+		"no active sessions", "no active session for",
+		"no space left on device",
 	} {
 		if strings.Contains(text, sign) {
 			return true

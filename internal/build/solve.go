@@ -5,20 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/docker/cli/cli/config"
+	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
-	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
@@ -32,12 +30,16 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 		Frontend:            "dockerfile.v0",
 		FrontendAttrs:       fa,
 		AllowedEntitlements: allowed(b.Spec),
-		Exports:             exports(b, o),
+	}
+	if so.Exports, err = exports(b, o); err != nil {
+		return nil, err
 	}
 	if fa["source"] != "" {
 		so.Frontend = "gateway.v0"
 	}
-	so.CacheImports, so.CacheExports = caches(b, o)
+	if so.CacheImports, so.CacheExports, err = caches(b, o); err != nil {
+		return nil, err
+	}
 	if slices.Contains([]string{"1", "true"}, fa["build-arg:BUILDKIT_INLINE_CACHE"]) {
 		so.CacheExports = append(so.CacheExports, client.CacheOptionsEntry{Type: "inline"})
 	}
@@ -50,58 +52,29 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 
 // attachables are what the daemon may ask the workstation for during a solve.
 func attachables(b *plan.Build, o Options) ([]session.Attachable, error) {
-	docker := config.LoadDefaultConfigFile(os.Stderr)
+	docker := dockerconfig.LoadDefaultConfigFile(os.Stderr)
 	out := []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 		AuthConfigProvider: authprovider.LoadAuthConfig(docker),
 	})}
-	abs := func(p string) string {
-		if p == "" || filepath.IsAbs(p) {
-			return p
-		}
-		return filepath.Join(o.Dir, p)
-	}
-	var secrets []secretsprovider.Source
-	for _, s := range b.Spec.Secrets {
-		src := secretsprovider.Source{ID: s["id"], FilePath: abs(s["src"]), Env: s["env"]}
-		if src.Env != "" {
-			if _, ok := o.LookupEnv(src.Env); !ok {
-				return nil, fmt.Errorf("the secret %q of target %q: the environment variable %s is not set", src.ID, b.Target.Name, src.Env)
-			}
-		}
-		secrets = append(secrets, src)
-	}
-	if len(secrets) > 0 {
-		store, err := secretsprovider.NewStore(secrets)
+	if len(b.Spec.Secrets) > 0 {
+		found, err := readSecrets(b.Spec.Secrets, o)
 		if err != nil {
-			return nil, fmt.Errorf("the secrets of target %q: %w", b.Target.Name, flat(err))
+			return nil, fmt.Errorf("the secrets of target %q: %w", b.Target.Name, err)
 		}
-		out = append(out, secretsprovider.NewSecretProvider(store))
+		out = append(out, secretsprovider.NewSecretProvider(found))
 	}
-	var agents []sshprovider.AgentConfig
-	for _, s := range b.Spec.SSH {
-		a := sshprovider.AgentConfig{ID: s["id"]}
-		if s["paths"] != "" {
-			for _, p := range strings.Split(s["paths"], ",") {
-				a.Paths = append(a.Paths, abs(p))
-			}
-		}
-		agents = append(agents, a)
+	keys := b.Spec.SSH
+	if len(keys) == 0 && gitOverSSH(value(b.Spec.Context), o) {
+		keys = []config.Entry{{"id": "default"}}
 	}
-	if len(agents) == 0 && gitOverSSH(value(b.Spec.Context)) {
-		agents = []sshprovider.AgentConfig{{ID: "default"}}
-	}
-	if len(agents) > 0 {
-		p, err := sshprovider.NewSSHAgentProvider(agents)
+	if len(keys) > 0 {
+		found, err := agents(keys, o)
 		if err != nil {
-			return nil, fmt.Errorf("the ssh keys of target %q: %w", b.Target.Name, flat(err))
+			return nil, fmt.Errorf("the ssh keys of target %q: %w", b.Target.Name, err)
 		}
-		out = append(out, p)
+		out = append(out, found)
 	}
 	return out, nil
-}
-
-func gitOverSSH(context string) bool {
-	return strings.HasPrefix(context, "ssh://") || (strings.HasPrefix(context, "git@") && Remote(context))
 }
 
 // pushed reads the descriptor out of the exporter's answer. The keys are
