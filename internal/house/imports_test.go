@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"worker", "registry", "device"},
 	{"plan"},
 	{"config"},
-	{"embedded", "ui", "house"}, // leaves
+	{"embedded", "openssh", "ui", "house"}, // leaves
 }
 
 // owners are the only components that import a library outside tests.
