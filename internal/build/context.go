@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
@@ -125,23 +126,29 @@ func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 	return nil
 }
 
-func namedContext(b *plan.Build, name string, bases map[string]Base, so *client.SolveOpt, o Options) error {
-	val := b.Spec.Contexts[name]
-	base, ok := bases[name]
+func namedContext(b *plan.Build, given string, bases map[string]Base, so *client.SolveOpt, o Options) error {
+	val := b.Spec.Contexts[given]
 	// The frontend looks for the short form: "alpine" for docker.io/library/alpine:latest.
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := reference.ParseNormalizedNamed(given)
 	if err != nil {
 		return fmt.Errorf("no Dockerfile can name it: %w", err)
 	}
-	name = strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+	name := strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 	key := "context:" + name
 	if prev, ok := so.FrontendAttrs[key]; ok {
 		return fmt.Errorf("%q is %s already", name, prev)
 	}
 	switch {
 	case strings.HasPrefix(val, "target:"):
+		base, ok := bases[given]
 		if !ok {
 			return fmt.Errorf("%s has not been built", val)
+		}
+		// The frontend asks for the platform of this build. An image that stands
+		// alone is taken as it is; in an index the platform must be there.
+		if need := b.Needs[given]; need != nil && need.PlatformName() != b.PlatformName() && images.IsIndexType(base.Descriptor.MediaType) {
+			return fmt.Errorf("%s is built for %s alone and with attestations, so %s finds no image of its own in it; add the platform to it, or leave its attest out",
+				val, need.PlatformName(), b.PlatformName())
 		}
 		so.FrontendAttrs[key] = "docker-image://" + base.Repository + "@" + base.Descriptor.Digest.String()
 	case strings.HasPrefix(val, "docker-image:"):
@@ -175,9 +182,9 @@ func namedContext(b *plan.Build, name string, bases map[string]Base, so *client.
 // the reference to it. The form is path[:tag][@digest].
 func ociLayout(path string, so *client.SolveOpt, o Options) (string, error) {
 	path, dgst, _ := strings.Cut(path, "@")
-	tag := "latest"
+	tag, named := "latest", false
 	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
-		path, tag = path[:i], path[i+1:]
+		path, tag, named = path[:i], path[i+1:], true
 	}
 	dir := absolute(o.Dir, path)
 	if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
@@ -189,10 +196,13 @@ func ociLayout(path string, so *client.SolveOpt, o Options) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("reading %s: %w", dir, err)
 		}
-		if desc == nil {
-			if desc, err = index.GetSingle(); err != nil || desc == nil {
-				return "", fmt.Errorf("%s has no image %q; name one with oci-layout://PATH:TAG or @DIGEST", dir, tag)
+		if desc == nil && !named { // a single image needs no name
+			if desc, err = index.GetSingle(); err != nil {
+				return "", fmt.Errorf("reading %s: %w", dir, err)
 			}
+		}
+		if desc == nil {
+			return "", fmt.Errorf("%s has no image %q; name one with oci-layout://PATH:TAG or @DIGEST", dir, tag)
 		}
 		dgst = desc.Digest.String()
 	}

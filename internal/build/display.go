@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/log"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/errdefs"
@@ -44,6 +45,10 @@ func NewDisplay(out io.Writer, mode Mode) (*Display, error) {
 	ui, err := progressui.NewDisplay(out, progressui.DisplayMode(mode), progressui.WithPhase("Building"))
 	if err != nil {
 		return nil, flat(err)
+	}
+	// BuildKit's client library warns past the display, into a live one.
+	if err := log.SetLevel(log.ErrorLevel.String()); err != nil {
+		return nil, err
 	}
 	d := &Display{channel: make(chan *client.SolveStatus, 16), finished: make(chan struct{})}
 	go func() {
