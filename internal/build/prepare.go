@@ -105,6 +105,9 @@ func command(ctx context.Context, args []string, dir string, env []string, s *lo
 	in.Close()
 	if err != nil {
 		out.Close()
+		if _, stat := os.Stat(dir); errors.Is(stat, os.ErrNotExist) {
+			return fmt.Errorf("there is no directory %s to run it in", dir)
+		}
 		return plain(err)
 	}
 	read := make(chan struct{})
@@ -134,12 +137,13 @@ func lines(r io.Reader, each func(string)) {
 		if err != nil {
 			return
 		}
-		text := string(line)
+		text, cut := string(line), false
 		for more && err == nil {
-			_, more, err = buf.ReadLine()
-			if !more {
-				text += " …"
-			}
+			line, more, err = buf.ReadLine()
+			cut = cut || len(line) > 0
+		}
+		if cut {
+			text += " …"
 		}
 		each(text)
 	}

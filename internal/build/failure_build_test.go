@@ -1,0 +1,213 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+)
+
+func TestFailingStep(t *testing.T) {
+	t.Parallel()
+	r := shell(t, `
+RUN echo before
+RUN for i in $(/busybox seq 1 100); do echo line $i; done; echo the reason >&2; printf 'no end'; exit 7
+`)
+	e := r.refused(`platforms = ["linux/arm/v7"]`, "exit code: 7")
+	if e.Build != "app linux/arm/v7" || !strings.Contains(e.Step, "RUN for i in") {
+		t.Errorf("build %q, step %q", e.Build, e.Step)
+	}
+	if log := strings.Join(e.Log, "\n"); len(e.Log) != logLines || !strings.HasSuffix(log, "line 100\nthe reason\nno end") {
+		t.Errorf("the last lines are %q", e.Log)
+	}
+	if !strings.Contains(e.Source, ">>> RUN for i in") || !strings.Contains(e.Source, "Dockerfile:6") {
+		t.Errorf("source:\n%s", e.Source)
+	}
+	if e.Hint == "" || strings.Contains(e.Error(), "rpc error") || strings.Contains(e.Error(), "failed to solve") {
+		t.Errorf("%v (%s)", e, e.Hint)
+	}
+
+	// A cache that is not there is no reason.
+	e = r.refused(`cache-from = ["`+r.host+`/nothing:here"]`, "exit code: 7")
+	if !strings.Contains(e.Step, "RUN for i in") {
+		t.Errorf("step %q", e.Step)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	dir := withBusybox(t, files(t, map[string]string{
+		"Dockerfile": "FROM scratch\nCOPY not-there /\n",
+		"Syntax":     "FROM scratch\nCOPPY a /\n",
+		"Nobody":     "FROM 127.0.0.1:1/nobody:1\n",
+		"Foreign":    "FROM scratch\nCOPY foreign /\nRUN [\"/foreign\"]\n",
+		"Empty":      "",
+	}))
+	program, err := os.ReadFile(filepath.Join(dir, "busybox"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// e_machine of the ELF header; no handler is registered for this one.
+	binary.LittleEndian.PutUint16(program[18:], uint16(elf.EM_VAX))
+	if err := os.WriteFile(filepath.Join(dir, "foreign"), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, dir)
+	for body, want := range map[string]struct{ text, source, hint string }{
+		``:                       {`"/not-there"`, ">>> COPY not-there /", "mend"},
+		`dockerfile = "Syntax"`:  {"unknown instruction: COPPY", ">>> COPPY a /", "mend"},
+		`dockerfile = "Nobody"`:  {"127.0.0.1:1", ">>> FROM 127.0.0.1:1/nobody:1", ""},
+		`dockerfile = "Foreign"`: {"exec format error", ">>> RUN", "FROM --platform=$BUILDPLATFORM"},
+		`dockerfile = "Empty"`:   {"empty", "", ""},
+	} {
+		e := r.refused(body, want.text)
+		if !strings.Contains(e.Source, want.source) || !strings.Contains(e.Hint, want.hint) || e.Hint == "" {
+			t.Errorf("%s: %v (%s)", body, e, e.Hint)
+		}
+	}
+}
+
+// guarded is the rig's registry behind a wall.
+func (r *rig) guarded(wall func(w http.ResponseWriter, req *http.Request) bool) string {
+	r.t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.host})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !wall(w, req) {
+			proxy.ServeHTTP(w, req)
+		}
+	}))
+	r.t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestRegistryRefuses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, files(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
+	refuse := func(status int) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, req *http.Request) bool {
+			if req.Method == http.MethodGet || req.Method == http.MethodHead {
+				return false
+			}
+			http.Error(w, http.StatusText(status), status)
+			return true
+		}
+	}
+	for name, tt := range map[string]struct {
+		host       string
+		text, hint string
+	}{
+		"wants credentials": {r.guarded(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("WWW-Authenticate", `Basic realm="wall"`)
+			http.Error(w, "no", http.StatusUnauthorized)
+			return true
+		}), "401", "docker login"},
+		"forbids":            {r.guarded(refuse(http.StatusForbidden)), "403", "docker login"},
+		"is out of order":    {r.guarded(refuse(http.StatusInternalServerError)), "500", ""},
+		"is not there":       {"127.0.0.1:1", "connection refused", ""},
+		"is another service": {r.guarded(func(w http.ResponseWriter, req *http.Request) bool { http.NotFound(w, req); return true }), "404", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &rig{t: t, client: r.client, host: tt.host, env: r.env, dir: r.dir}
+			e := r.refused("", tt.text)
+			if !strings.Contains(e.Hint, tt.hint) || e.Hint == "" {
+				t.Errorf("%v (%s)", e, e.Hint)
+			}
+		})
+	}
+}
+
+// waiting is a Dockerfile whose step says its mark and then waits.
+func waiting(t *testing.T, mark string) string {
+	t.Helper()
+	return withBusybox(t, files(t, map[string]string{"Dockerfile": scratch + "RUN echo begun; exec /busybox sleep " + mark + "\n"}))
+}
+
+// sleeping says whether a process sleeps for that long.
+func sleeping(t *testing.T, mark string) bool {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range lines {
+		if line, err := os.ReadFile(name); err == nil && bytes.Equal(line, []byte("/busybox\x00sleep\x00"+mark+"\x00")) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	const mark = "86401"
+	r := newRig(t, waiting(t, mark))
+	b := builds(t, r.spec(""))[0]
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("the user pressed Ctrl-C")
+	d, err := NewDisplay(&r.output, ModePlain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Run(ctx, r.client, "rack", b, nil, d, r.options())
+		ended <- err
+	}()
+	await(t, "step", func() bool { return sleeping(t, mark) })
+	cancel(stop)
+	begin := time.Now()
+	if err := <-ended; !errors.Is(err, stop) {
+		t.Errorf("%v, want the reason of the interrupt", err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("Run returned after %s", took)
+	}
+	await(t, "end of the step", func() bool { return !sleeping(t, mark) })
+	d.Close()
+	// The daemon is as good as before.
+	r.dir = files(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+	r.build("")
+}
+
+func TestLostWorker(t *testing.T) {
+	t.Parallel()
+	const mark = "86402"
+	worker := embeddedtest.NewWorker(t)
+	r := rigOn(t, worker.Address, waiting(t, mark))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.try(r.spec(""))
+		ended <- err
+	}()
+	await(t, "step", func() bool { return sleeping(t, mark) })
+	if err := syscall.Kill(worker.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	err := <-ended
+	var lost *Lost
+	if !errors.As(err, &lost) || lost.Worker != "rack" {
+		t.Errorf("%T: %v, want a *Lost", err, err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+	// Whoever asks again is told the same.
+	if _, err := r.try(r.spec("")); !errors.As(err, &lost) {
+		t.Errorf("again: %T: %v, want a *Lost", err, err)
+	}
+}
