@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 // elfMachine reads the file PATH of a platform of IMAGE out of the registry, by
@@ -28,7 +30,7 @@ func elfMachine(ts *testscript.TestScript, _ bool, args []string) {
 		req, err := http.NewRequest(http.MethodGet, "http://"+host+"/v2/"+repo+"/"+path, nil)
 		ts.Check(err)
 		req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := registrytest.HTTP.Do(req)
 		ts.Check(err)
 		defer resp.Body.Close()
 		data, err := io.ReadAll(resp.Body)

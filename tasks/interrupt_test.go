@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 // Ctrl-C in the middle of a step ends the release and the step on the worker
@@ -76,7 +77,7 @@ EOT
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	resp, err := http.Get("http://" + host + "/v2/interrupt/manifests/1")
+	resp, err := registrytest.HTTP.Get("http://" + host + "/v2/interrupt/manifests/1")
 	if err != nil {
 		t.Fatal(err)
 	}

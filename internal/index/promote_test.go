@@ -165,7 +165,7 @@ func TestUploadNeedsTheChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := registrytest.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

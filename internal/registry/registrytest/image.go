@@ -161,6 +161,18 @@ func blob(t testing.TB, repo, mediaType string, content []byte) ocispecs.Descrip
 	return desc
 }
 
+// HTTP is for plain requests in tests that run beside others: closing any
+// httptest server breaks connections of the default transport.
+var HTTP = &http.Client{Transport: ownTransport()}
+
+func ownTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	return t.Clone()
+}
+
 // send makes a request and returns the Location of its answer, nil if it has
 // none.
 func send(t testing.TB, method, address, contentType string, body []byte, want int) *url.URL {
@@ -172,7 +184,7 @@ func send(t testing.TB, method, address, contentType string, body []byte, want i
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
