@@ -1,0 +1,141 @@
+// Package device reaches the machines that run a released image, over SSH or
+// on this machine, and drives the container runtime that each of them has.
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// Options hold for all devices of a run.
+type Options struct {
+	// SSH is the client program; "" means ssh, OpenSSH's own.
+	SSH string
+	// SSHConfig is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
+	SSHConfig string
+	// Owner tells the containers of this workspace from those of others on the
+	// same device. Leftovers of the same owner are removed whatever their age.
+	Owner string
+	// Connect bounds the connection and each question; 0 means 15 s.
+	Connect time.Duration
+	// Credential gives what to log in to a registry host with; ok is false
+	// where there is nothing. It is asked only for devices whose
+	// lend_credentials is set. May be nil.
+	Credential func(ctx context.Context, host string) (c Credential, ok bool, err error)
+}
+
+// connectTimeout is how long a device may take to answer.
+const connectTimeout = 15 * time.Second
+
+// grace is how long a script may take to clean up after it was told to end.
+const grace = 1500 * time.Millisecond
+
+// Device is one machine. Its methods are for one caller at a time: a device
+// does its steps in order.
+type Device struct {
+	Spec *config.Device
+
+	opts  Options
+	link  link
+	facts *Facts
+	// reached are the loopback registries that the device can pull from.
+	reached map[string]bool
+	mu      sync.Mutex
+}
+
+// link is how scripts get to a device.
+type link interface {
+	// shell runs a POSIX shell that reads its script from stdin.
+	shell(ctx context.Context) *command
+	// dial opens a connection to a port of the device's own loopback; the
+	// address is one to dial on this machine, undo ends the path to it.
+	dial(ctx context.Context, port int) (network, address string, undo func(), err error)
+	// bring makes host, a registry on this machine's loopback, answer under
+	// the same name on the device.
+	bring(ctx context.Context, host string) error
+	// hostKey is the fingerprint of the device's host key, if it has one.
+	hostKey() string
+	// lost says why the link is down, or gives nil.
+	lost() error
+	close() error
+}
+
+// New makes a device of its block; nothing is touched yet. The spec must have
+// a host: a worker is no device of this package.
+func New(spec *config.Device, o Options) *Device {
+	if o.Connect == 0 {
+		o.Connect = connectTimeout
+	}
+	if o.SSH == "" {
+		o.SSH = "ssh"
+	}
+	return &Device{Spec: spec, opts: o, reached: map[string]bool{}}
+}
+
+// Local says whether the device is this machine, reached without SSH.
+func (d *Device) Local() bool { return d.Spec.Host == "local" }
+
+// Connect opens the one connection of this run, if it is not open. It lasts
+// until Close.
+func (d *Device) Connect(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link != nil {
+		if err := d.link.lost(); err == nil {
+			return nil
+		}
+		_ = d.link.close()
+		d.link, d.facts, d.reached = nil, nil, map[string]bool{}
+	}
+	if d.Local() {
+		d.link = local{}
+		return nil
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, d.opts.Connect, errNoAnswer)
+	defer cancel()
+	l, err := dialSSH(bounded, d.Spec, d.opts)
+	if err != nil {
+		return d.explain(ctx, err)
+	}
+	d.link = l
+	return nil
+}
+
+var errNoAnswer = errors.New("it does not answer in time")
+
+// Close ends the connection and everything that was lent to the device.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link == nil {
+		return nil
+	}
+	err := d.link.close()
+	d.link, d.facts = nil, nil
+	if err != nil {
+		return fmt.Errorf("closing the connection to device %q: %w", d.Spec.Name, err)
+	}
+	return nil
+}
+
+// explain makes err an Error of this device; what the context ends stays as
+// it is.
+func (d *Device) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Kind: Unreachable, Err: err}
+		if errors.Is(err, errNoAnswer) {
+			e.Hint = "check that the device is on and that its network works; `ssh " + d.Spec.Host + " true` must end by itself"
+		}
+	}
+	e.Device, e.Host = d.Spec.Name, d.Spec.Host
+	return e
+}

@@ -1,0 +1,21 @@
+package device
+
+import (
+	"context"
+	"net"
+	"strconv"
+)
+
+// local is this machine.
+type local struct{}
+
+func (local) shell(ctx context.Context) *command { return newCommand(ctx, "sh", "-s") }
+
+func (local) dial(_ context.Context, port int) (network, address string, undo func(), err error) {
+	return "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), func() {}, nil
+}
+
+func (local) bring(context.Context, string) error { return nil }
+func (local) hostKey() string                     { return "" }
+func (local) lost() error                         { return nil }
+func (local) close() error                        { return nil }

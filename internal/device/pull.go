@@ -1,0 +1,175 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// PullRequest names an image in a registry.
+type PullRequest struct {
+	// Ref has a digest, and may have a tag instead only to see what that gives.
+	Ref string
+	// Platform the image must be for.
+	Platform ocispecs.Platform
+	// Insecure allows plain HTTP and unknown certificates, where the runtime
+	// takes that as an option (podman, nerdctl). Loopback always does.
+	Insecure bool
+	// Probe is a digest that the registry surely has; "" is that of Ref.
+	Probe digest.Digest
+}
+
+// Image is what the runtime of a device says of an image it has.
+type Image struct {
+	// ID is the digest of its config or, in newer stores, of its manifest.
+	ID       digest.Digest
+	Platform ocispecs.Platform
+	// DiffIDs are the digests of its unpacked layers, and Created its date:
+	// what tells images apart where IDs are of different kinds.
+	DiffIDs []string
+	Created string
+}
+
+// Same says whether both are the same image, whatever their IDs are digests of.
+func (i Image) Same(o Image) bool {
+	if i.ID == o.ID {
+		return true
+	}
+	return len(i.DiffIDs) > 0 && slices.Equal(i.DiffIDs, o.DiffIDs) && i.Created == o.Created &&
+		i.Platform.Architecture == o.Platform.Architecture
+}
+
+var errPullTimeout = errors.New("the pull took longer than pull_timeout")
+
+// Pull pulls an image and says what the device now has.
+func (d *Device) Pull(ctx context.Context, req PullRequest) (Image, error) {
+	image, err := d.pull(ctx, req)
+	if err != nil {
+		return Image{}, d.explain(ctx, err)
+	}
+	return image, nil
+}
+
+func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
+	f, err := d.Probe(ctx)
+	if err != nil {
+		return Image{}, err
+	}
+	named, err := reference.ParseNormalizedNamed(req.Ref)
+	if err != nil {
+		return Image{}, fmt.Errorf("parsing %q: %w", req.Ref, err)
+	}
+	host := reference.Domain(named)
+	limit := d.Spec.PullTimeout
+	if limit == 0 {
+		limit = 10 * time.Minute
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, limit, errPullTimeout)
+	defer cancel()
+	if digested, ok := named.(reference.Digested); ok && req.Probe == "" {
+		req.Probe = digested.Digest()
+	}
+	if err := d.reach(bounded, host, named.Name(), req.Probe); err != nil {
+		return Image{}, pullEnded(bounded, ctx, err)
+	}
+	lent, err := d.lend(bounded, host)
+	if err != nil {
+		return Image{}, err
+	}
+	o, err := d.script(bounded, lent+pullScript(f.Runtime, req, lent != "", req.Insecure || config.Loopback(host)))
+	if err != nil {
+		return Image{}, pullEnded(bounded, ctx, err)
+	}
+	if o.code != 0 {
+		return Image{}, pullReason(string(o.stderr))
+	}
+	return readImage(o.stdout)
+}
+
+func pullEnded(bounded, ctx context.Context, err error) error {
+	if bounded.Err() != nil && ctx.Err() == nil {
+		return &Error{Kind: PullTimeout, Err: errPullTimeout, Hint: "give the device a longer pull_timeout, or look at its network"}
+	}
+	return err
+}
+
+// pullScript ends the pull when the connection ends.
+func pullScript(runtime string, req PullRequest, lent, insecure bool) string {
+	before, args := "", []string{runtime}
+	switch runtime {
+	case "docker":
+		if lent {
+			before = `DOCKER_CONFIG=$lent; export DOCKER_CONFIG; `
+		}
+		args = append(args, "pull", "--quiet")
+	case "podman":
+		if lent {
+			before = `REGISTRY_AUTH_FILE=$lent/config.json; export REGISTRY_AUTH_FILE; `
+		}
+		args = append(args, "pull", "--quiet")
+		if insecure {
+			args = append(args, "--tls-verify=false")
+		}
+	case "nerdctl":
+		if lent {
+			before = `DOCKER_CONFIG=$lent; export DOCKER_CONFIG; `
+		}
+		args = append(args, "pull", "--quiet", "--platform", config.FormatPlatform(req.Platform))
+		if insecure {
+			args = append(args, "--insecure-registry")
+		}
+	}
+	args = append(args, req.Ref)
+	return fmt.Sprintf(`
+%[1]s
+%[2]s >/dev/null 3<&- & p=$!
+( while read -r _ <&3; do :; done; kill "$p" ) >/dev/null 2>&1 & l=$!
+wait "$p"; rc=$?
+kill "$l" 2>/dev/null
+wait "$l" 2>/dev/null
+[ "$rc" = 0 ] || exit "$rc"
+%[3]s
+`, before, quote(args...), quote(runtime, "image", "inspect", req.Ref))
+}
+
+// readImage reads what `image inspect` prints. The three runtimes agree on
+// these fields, but for the variant, which podman leaves out.
+func readImage(raw []byte) (Image, error) {
+	var list []struct {
+		ID           string `json:"Id"`
+		Os           string
+		Architecture string
+		Variant      string
+		Created      string
+		RootFS       struct{ Layers []string }
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return Image{}, fmt.Errorf("reading what the runtime says of the image: %w", err)
+	}
+	if len(list) != 1 {
+		return Image{}, fmt.Errorf("reading what the runtime says of the image: it names %d", len(list))
+	}
+	i := list[0]
+	return Image{
+		ID: identity(i.ID), DiffIDs: i.RootFS.Layers, Created: i.Created,
+		Platform: ocispecs.Platform{OS: i.Os, Architecture: i.Architecture, Variant: i.Variant},
+	}, nil
+}
+
+// identity is an image ID as a digest: podman leaves the algorithm out.
+func identity(id string) digest.Digest {
+	if id != "" && !strings.Contains(id, ":") {
+		id = "sha256:" + id
+	}
+	return digest.Digest(id)
+}
