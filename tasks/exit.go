@@ -76,7 +76,7 @@ func code(err error) int {
 		connect  *worker.ConnectError
 		compile  *embedded.CompileError
 		failed   *build.Error
-		lost     *build.Lost
+		lost     *worker.Lost
 		reg      *registry.Error
 		conflict *index.ConflictError
 		platform *index.PlatformError

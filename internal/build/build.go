@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/worker"
 )
 
 // Options hold for all builds of a release.
@@ -88,24 +89,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // Remedy is what to do next.
 func (e *Error) Remedy() string { return e.Hint }
 
-// Lost wraps an error that is the worker's, not the build's: it went away, and
-// another worker may succeed.
-type Lost struct {
-	Worker string
-	Err    error
-}
+// Lost is an error of the worker, not of the build.
+type Lost = worker.Lost
 
-func (e *Lost) Error() string { return fmt.Sprintf("worker %q was lost: %v", e.Worker, e.Err) }
-
-func (e *Lost) Unwrap() error { return e.Err }
-
-// Run prepares and solves b on the daemon behind c. Bases are by context name.
-// The display shows the solve as it goes.
+// Run prepares and solves b.
 func Run(ctx context.Context, c *client.Client, workerName string, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
-	start := time.Now()
-	if err := prepare(ctx, b, d, o); err != nil {
+	if err := Prepare(ctx, b, d, o); err != nil {
 		return nil, err
 	}
+	return Solve(ctx, &worker.Worker{Name: workerName, Client: c}, b, bases, d, o)
+}
+
+// Solve builds b on a worker and pushes it by digest. Bases are by context
+// name. The display shows the solve as it goes. A *worker.Lost is the worker's
+// error, an *Error the build's own.
+func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
+	start := time.Now()
 	opt, err := solveOpt(b, bases, o)
 	if err != nil {
 		hint := remedy(err)
@@ -114,11 +113,11 @@ func Run(ctx context.Context, c *client.Client, workerName string, b *plan.Build
 		}
 		return nil, &Error{Build: b.ID(), Err: err, Hint: hint}
 	}
-	s := d.start(b.ID(), workerName)
-	resp, err := c.Solve(ctx, nil, *opt, s.channel)
+	s := d.start(b.ID(), w.Name)
+	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
 	s.wait()
 	if err != nil {
-		return nil, failure(ctx, err, b, workerName, s)
+		return nil, failure(ctx, err, b, w.Name, s)
 	}
 	desc, err := pushed(resp.ExporterResponse)
 	if err != nil {
@@ -134,7 +133,7 @@ func failure(ctx context.Context, err error, b *plan.Build, workerName string, s
 		return context.Cause(ctx)
 	}
 	if lost(err) {
-		return &Lost{Worker: workerName, Err: flat(err)}
+		return &worker.Lost{Worker: workerName, Full: full(err), Err: flat(err)}
 	}
 	out := &Error{Build: b.ID(), Err: flat(err)}
 	if step := s.failed(err); step != nil {

@@ -88,16 +88,16 @@ type step struct {
 // tail keeps the last lines of an output that comes in pieces.
 type tail struct {
 	lines []string
-	open  bool // the last line has no end yet
+	open  int // the stream that the last line is of and has no end on yet
 }
 
-// write appends text. Of a line that was rewritten in place, a progress bar for
+// write appends what came on a stream, 1 or 2. Of a line that was rewritten in place, a progress bar for
 // one, the last state counts.
-func (t *tail) write(text string) {
+func (t *tail) write(stream int, text string) {
 	for line := range strings.Lines(text) {
 		end := strings.HasSuffix(line, "\n")
 		line = strings.TrimRight(line, "\r\n")
-		if t.open {
+		if t.open == stream {
 			last := len(t.lines) - 1
 			line = t.lines[last] + line
 			t.lines = t.lines[:last]
@@ -109,7 +109,10 @@ func (t *tail) write(text string) {
 			line = strings.ToValidUTF8(line[:maxLine], "") + " …"
 		}
 		t.lines = append(t.lines, line)
-		t.open = !end
+		t.open = stream
+		if end {
+			t.open = 0
+		}
 	}
 	t.lines = t.lines[max(0, len(t.lines)-logLines):]
 }
@@ -153,7 +156,7 @@ func (s *stream) record(st *client.SolveStatus) {
 	}
 	for _, l := range st.Logs {
 		p := at(l.Vertex)
-		p.log.write(string(l.Data))
+		p.log.write(l.Stream, string(l.Data))
 	}
 }
 
@@ -267,7 +270,7 @@ func (s *localStep) send(logs []*client.VertexLog) {
 
 func (s *localStep) log(line string) {
 	s.mu.Lock()
-	s.out.write(line + "\n")
+	s.out.write(1, line+"\n")
 	s.mu.Unlock()
 	s.send([]*client.VertexLog{{Vertex: s.vertex.Digest, Stream: 1, Data: []byte(line + "\n"), Timestamp: time.Now()}})
 }
@@ -285,4 +288,11 @@ func (s *localStep) tail() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.lines
+}
+
+// Moved shows that a build goes on elsewhere, because its worker is gone.
+func (d *Display) Moved(build, from string, why error) {
+	s := d.step(build, "moved away from worker "+from)
+	s.log(why.Error())
+	s.done(nil)
 }

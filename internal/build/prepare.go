@@ -24,8 +24,8 @@ const prepareGrace = 3 * time.Second
 // maxLine is how much of a line of output is kept, in bytes.
 const maxLine = 4096
 
-// prepare runs the target's command on the workstation for one platform.
-func prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
+// Prepare runs the target's command on the workstation for one platform.
+func Prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	p := b.Spec.Prepare
 	if p == nil {
 		return nil

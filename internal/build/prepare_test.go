@@ -78,7 +78,7 @@ func prepared(ctx context.Context, t *testing.T, dir, body string) (string, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = prepare(ctx, b, d, Options{Dir: dir, Environ: append(os.Environ(), "WORD=of the environment", "GOARCH=other"), LookupEnv: func(k string) (string, bool) {
+	err = Prepare(ctx, b, d, Options{Dir: dir, Environ: append(os.Environ(), "WORD=of the environment", "GOARCH=other"), LookupEnv: func(k string) (string, bool) {
 		return "of the environment", k == "WORD"
 	}})
 	d.Close()

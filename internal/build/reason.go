@@ -30,6 +30,9 @@ func lost(err error) bool {
 	return false
 }
 
+// full says whether the worker's disk has no room left.
+func full(err error) bool { return strings.Contains(err.Error(), "no space left on device") }
+
 // flat drops the stack trace and gRPC's wrapping: mage prints errors with %+v.
 func flat(err error) error {
 	text := err.Error()

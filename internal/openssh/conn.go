@@ -167,7 +167,9 @@ func (c *Conn) watch(stderr io.Reader, in chan<- struct{}) {
 // host's shell. Its exit code is the remote command's, or 255 where the
 // connection failed.
 func (c *Conn) Command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ssh", append(append([]string{}, c.base...), "-o", "ControlMaster=no", "--", c.host, shellescape.QuoteCommand(args))...)
+	cmd := exec.CommandContext(ctx, "ssh", append(append([]string{}, c.base...), "-o", "ControlMaster=no",
+		// Without its master, ssh would connect anew and by other rules.
+		"-o", "ProxyCommand=false", "--", c.host, shellescape.QuoteCommand(args))...)
 	detach(cmd)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 3 * time.Second

@@ -51,8 +51,11 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 			StripAttestations: p.Release.Attestations == "strip",
 		}
 		for _, b := range t.Builds {
-			a.Platforms = append(a.Platforms, b.Platform)
 			c := tr.child(b.PlatformName())
+			if c == nil && b.Optional {
+				continue
+			}
+			a.Platforms = append(a.Platforms, b.Platform)
 			if c == nil {
 				return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
 			}

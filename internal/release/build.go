@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,16 +45,17 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, err
 	}
+	history := w.history()
 	r, err := w.begin(p, epoch)
 	if err != nil {
 		return nil, err
 	}
-	workers, err := w.preflight(ctx, p, client)
+	fleet, err := w.preflight(ctx, p, client)
 	if err != nil {
 		return nil, err
 	}
-	defer closeAll(workers)
-	assigned, err := w.assign(p, workers)
+	defer fleet.Close()
+	jobs, err := w.jobs(p, fleet, history)
 	if err != nil {
 		return nil, err
 	}
@@ -65,18 +68,18 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	run := &solves{
-		record: r, client: client, display: display, assigned: assigned,
+		record: r, client: client, display: display, fleet: fleet, jobs: jobs,
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
 			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
 		},
-		slots: map[*worker.Worker]chan struct{}{},
-		done:  map[*plan.Build]*outcome{},
+		done: map[*plan.Build]*outcome{},
 	}
 	err = run.all(ctx, p)
 	display.Close()
+	w.sayMissing(p, run)
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -85,13 +88,13 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
 type solves struct {
-	record   *Record
-	client   *registry.Client
-	display  *build.Display
-	options  build.Options
-	assigned map[*plan.Build][]*worker.Worker
-	slots    map[*worker.Worker]chan struct{}
-	done     map[*plan.Build]*outcome
+	record  *Record
+	client  *registry.Client
+	display *build.Display
+	fleet   *worker.Fleet
+	jobs    map[*plan.Build]*worker.Job
+	options build.Options
+	done    map[*plan.Build]*outcome
 
 	mu sync.Mutex // guards the record
 }
@@ -103,6 +106,8 @@ type outcome struct {
 	err   error
 }
 
+// errBase is the error of a build that could not begin: what it builds on
+// failed, which is said already, or nobody may build it and it is optional.
 var errBase = errors.New("what it builds on was not built")
 
 // all runs every build to its end, whatever happens to the others, and joins
@@ -110,11 +115,6 @@ var errBase = errors.New("what it builds on was not built")
 func (s *solves) all(ctx context.Context, p *plan.Plan) error {
 	for _, b := range p.Builds() {
 		s.done[b] = &outcome{ended: make(chan struct{})}
-		for _, w := range s.assigned[b] {
-			if s.slots[w] == nil {
-				s.slots[w] = make(chan struct{}, w.Slots)
-			}
-		}
 	}
 	for _, b := range p.Builds() {
 		go func() {
@@ -127,7 +127,7 @@ func (s *solves) all(ctx context.Context, p *plan.Plan) error {
 	for _, b := range p.Builds() {
 		o := s.done[b]
 		<-o.ended
-		if o.err != nil && !errors.Is(o.err, errBase) {
+		if o.err != nil && !b.Optional && !errors.Is(o.err, errBase) {
 			errs = append(errs, o.err)
 		}
 	}
@@ -144,21 +144,28 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 		}
 		bases[name] = o.base
 	}
-	if len(s.assigned[b]) == 0 {
-		return build.Base{}, fmt.Errorf("building %s: %w", b.ID(), errBase)
+	j := s.jobs[b]
+	if j == nil {
+		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	w := s.assigned[b][0]
-	select {
-	case s.slots[w] <- struct{}{}:
-		defer func() { <-s.slots[w] }()
-	case <-ctx.Done():
-		return build.Base{}, context.Cause(ctx)
+	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+		return build.Base{}, err
 	}
-	res, err := build.Run(ctx, w.Client, w.Name, b, bases, s.display, s.options)
+	var by *worker.Worker
+	var res *build.Result
+	err := s.fleet.Do(ctx, j, b.ID(),
+		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
+		func(ctx context.Context, w *worker.Worker) error {
+			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
+			if err == nil {
+				by, res = w, r
+			}
+			return err
+		})
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, w, res)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
 }
 
 // note writes a finished build into the record at once: it is not lost when
@@ -177,4 +184,42 @@ func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error 
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
 	}, order)
 	return s.record.save()
+}
+
+// sayMissing names the optional platforms that are not there, and in red:
+// never silently.
+func (w *Workspace) sayMissing(p *plan.Plan, s *solves) {
+	for _, b := range p.Builds() {
+		if err := s.done[b].err; err != nil && b.Optional {
+			reason, _, _ := strings.Cut(err.Error(), "\n")
+			fmt.Fprintf(w.Streams.Err, "%s %s is optional and missing from this release: %s\n", w.Streams.Err.Bad("missing:"), b.ID(), reason)
+		}
+	}
+}
+
+// jobs finds who may build what, and says where a worker must do that is not
+// of the architecture.
+func (w *Workspace) jobs(p *plan.Plan, fleet *worker.Fleet, h history) (map[*plan.Build]*worker.Job, error) {
+	out := map[*plan.Build]*worker.Job{}
+	var foreign []string
+	var errs []error
+	for _, b := range slices.Backward(p.Builds()) {
+		j, err := fleet.Job(b.ID(), b.Platform, h.worker(b), h.weight(b, p))
+		if err != nil {
+			if !b.Optional {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		out[b] = j
+		if name := b.PlatformName(); len(j.Native) == 0 && !slices.Contains(foreign, name) {
+			foreign = append(foreign, name)
+		}
+	}
+	slices.Reverse(errs)
+	slices.Reverse(foreign)
+	if len(foreign) > 0 && p.Release.Emulation == "warn" && len(errs) == 0 {
+		w.status.Warn(fmt.Sprintf("no worker has %s as its own: steps that run programs need emulation (emulation = \"forbid\" refuses this)", strings.Join(foreign, ", ")))
+	}
+	return out, errors.Join(errs...)
 }

@@ -2,14 +2,14 @@ package release
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/openssh"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -77,37 +77,26 @@ func repositories(p *plan.Plan, host string) []string {
 	return out
 }
 
-// connect opens the plan's workers, all of them: which one is needed is known
-// when they have said what they build.
-func (w *Workspace) connect(ctx context.Context, p *plan.Plan) ([]*worker.Worker, error) {
-	out := make([]*worker.Worker, len(p.Workers))
-	errs := make([]error, len(p.Workers))
-	g := new(errgroup.Group)
-	for i, spec := range p.Workers {
-		g.Go(func() error {
-			out[i], errs[i] = w.connectOne(ctx, spec)
-			return nil
-		})
-	}
-	_ = g.Wait() // errors are kept one by one
-	var up []*worker.Worker
-	for _, c := range out {
-		if c != nil {
-			up = append(up, c)
+// dial connects to a worker; registries on this machine's loopback are brought
+// to those behind SSH.
+func (w *Workspace) dial(p *plan.Plan) worker.Dialer {
+	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG")}
+	for _, host := range p.Hosts() {
+		if !config.Loopback(host) {
+			continue
+		}
+		if _, port, ok := strings.Cut(host, ":"); ok {
+			if n, err := strconv.Atoi(port); err == nil {
+				o.Forwards = append(o.Forwards, openssh.Forward{Port: n, Local: host})
+			}
 		}
 	}
-	if ctx.Err() != nil {
-		closeAll(up)
-		return nil, context.Cause(ctx)
+	return func(ctx context.Context, spec *config.Worker) (*worker.Worker, error) {
+		return w.connect(ctx, spec, o)
 	}
-	if err := errors.Join(errs...); err != nil {
-		closeAll(up)
-		return nil, err
-	}
-	return up, nil
 }
 
-func (w *Workspace) connectOne(ctx context.Context, spec *config.Worker) (*worker.Worker, error) {
+func (w *Workspace) connect(ctx context.Context, spec *config.Worker, o worker.Options) (*worker.Worker, error) {
 	address := spec.Address
 	if address == "auto" {
 		m, err := w.machine()
@@ -119,77 +108,35 @@ func (w *Workspace) connectOne(ctx context.Context, spec *config.Worker) (*worke
 			return nil, err
 		}
 	}
-	return worker.Connect(ctx, spec, address)
-}
-
-func closeAll(workers []*worker.Worker) {
-	for _, c := range workers {
-		_ = c.Close() // the process ends or has a better error to tell
-	}
+	return worker.Connect(ctx, spec, address, o)
 }
 
 // preflight makes everything answer that a build needs, side by side.
-func (w *Workspace) preflight(ctx context.Context, p *plan.Plan, client *registry.Client) ([]*worker.Worker, error) {
+func (w *Workspace) preflight(ctx context.Context, p *plan.Plan, client *registry.Client) (*worker.Fleet, error) {
 	start := time.Now()
 	defer w.status.Close()
-	var workers []*worker.Worker
+	var fleet *worker.Fleet
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.registries(gctx, p, client) })
 	g.Go(func() error {
 		var err error
-		workers, err = w.connect(gctx, p)
+		fleet, err = worker.OpenFleet(gctx, p.Workers, p.Release.Emulation, w.dial(p), func(s string) { w.status.Warn(s) })
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		closeAll(workers)
+		if fleet != nil {
+			fleet.Close()
+		}
 		return nil, interrupted(ctx, err)
 	}
-	for _, c := range workers {
+	for _, c := range fleet.Workers() {
 		w.say("worker %s: BuildKit %s on %s", c.Name, c.Version, config.FormatPlatform(c.Host))
+	}
+	for _, err := range fleet.Down() {
+		w.status.Warn(err.Error() + "; the others go on, and it is tried again")
 	}
 	if took := time.Since(start); took > 10*time.Second {
 		w.say("ready after %s", ui.Duration(took))
 	}
-	return workers, nil
-}
-
-// assign chooses the workers of every build and says where a foreign one must
-// do.
-func (w *Workspace) assign(p *plan.Plan, workers []*worker.Worker) (map[*plan.Build][]*worker.Worker, error) {
-	out := map[*plan.Build][]*worker.Worker{}
-	foreign := map[string][]string{}
-	var order []string
-	var errs []error
-	for _, b := range p.Builds() {
-		candidates, err := worker.Choose(workers, b, p.Workers, p.Release.Emulation)
-		if err != nil {
-			if !b.Optional {
-				errs = append(errs, err)
-			}
-			continue
-		}
-		out[b] = candidates
-		if first := candidates[0]; !first.Builds(b.Platform) && p.Release.Emulation == "warn" {
-			if foreign[first.Name] == nil {
-				order = append(order, first.Name)
-			}
-			if name := b.PlatformName(); !contains(foreign[first.Name], name) {
-				foreign[first.Name] = append(foreign[first.Name], name)
-			}
-		}
-	}
-	for _, name := range order {
-		w.status.Warn(fmt.Sprintf("%s are not native to worker %s: steps that run programs need emulation there (emulation = \"forbid\" refuses this)",
-			strings.Join(foreign[name], ", "), name))
-	}
-	return out, errors.Join(errs...)
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
+	return fleet, nil
 }

@@ -28,7 +28,7 @@ func (w *Workspace) Up(ctx context.Context) error {
 		if spec.Address != "auto" {
 			continue
 		}
-		c, err := w.connectOne(ctx, spec)
+		c, err := w.connect(ctx, spec, worker.Options{})
 		if err != nil {
 			return interrupted(ctx, err)
 		}

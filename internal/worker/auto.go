@@ -75,7 +75,7 @@ func (f *Finder) sockets() []string {
 func (f *Finder) answers(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	w, err := Connect(ctx, &config.Worker{Name: "auto"}, address)
+	w, err := Connect(ctx, &config.Worker{Name: "auto"}, address, Options{})
 	if err != nil {
 		return false
 	}

@@ -24,6 +24,12 @@ func reason(err error) error {
 	if s, ok := status.FromError(err); ok {
 		text = s.Message()
 	}
+	if err := sshReason(text); err != nil {
+		return err
+	}
+	if err := tlsReason(text); err != nil {
+		return err
+	}
 	text = strings.TrimPrefix(text, "connection error: desc = ")
 	text = strings.Trim(text, `"`)
 	text = strings.TrimPrefix(text, "transport: ")
@@ -57,4 +63,30 @@ func hint(address string) string {
 		return "check that `kubectl get pod` shows it running and that it holds buildkitd and buildctl"
 	}
 	return "mend the worker's address in targets.hcl"
+}
+
+// tlsReason says in words why a certificate was not accepted, on this side or
+// the other.
+func tlsReason(text string) error {
+	for _, r := range []struct{ sign, words string }{
+		{"certificate has expired", "its certificate has expired, or is not valid yet"},
+		{"certificate signed by unknown authority", "its certificate is signed by somebody not trusted here: name the authority with tls { ca = \"ca.pem\" }"},
+		{"certificate is valid for", "its certificate is for another name: set tls { server_name = \"…\" } to the name it is for"},
+		{"doesn't contain any IP SANs", "its certificate is for a name, not for the address: set tls { server_name = \"…\" }"},
+		{"certificate required", "it wants a client certificate: set cert and key in the tls block"},
+		{"bad certificate", "it refuses the client certificate: check cert and key, and that its authority is the one the daemon trusts"},
+		{"unknown certificate authority", "it refuses the client certificate: its authority is not the one the daemon trusts"},
+		{"expired certificate", "it refuses the client certificate, which has expired"},
+		{"first record does not look like a TLS", "it does not speak TLS: remove the tls block, or start buildkitd with its TLS options"},
+		{"could not read certificate/key", "the client certificate or key cannot be read"},
+	} {
+		if strings.Contains(text, r.sign) {
+			words := r.words
+			if i := strings.Index(text, "certificate is valid for"); i >= 0 {
+				words += " (" + strings.Trim(strings.TrimSpace(text[i:]), `"`) + ")"
+			}
+			return errors.New(words)
+		}
+	}
+	return nil
 }

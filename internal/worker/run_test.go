@@ -45,7 +45,7 @@ func connect(t *testing.T) *worker.Worker {
 	})
 	d, err := m.StartWorker(t.Context())
 	devicetest.Need(t, err == nil, "the embedded worker does not start here: "+errText(err))
-	w, err := worker.Connect(t.Context(), &config.Worker{Name: "here"}, d.Address)
+	w, err := worker.Connect(t.Context(), &config.Worker{Name: "here"}, d.Address, worker.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

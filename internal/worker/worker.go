@@ -7,18 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client"
-	// Each helper registers the address scheme of its name.
+	// Each helper registers the address scheme of its name; ssh:// is our own.
 	_ "github.com/moby/buildkit/client/connhelper/dockercontainer"
 	_ "github.com/moby/buildkit/client/connhelper/kubepod"
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
-	_ "github.com/moby/buildkit/client/connhelper/ssh"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/openssh"
 )
 
 // ConnectTimeout bounds the first answer of a daemon. Addresses that start a
@@ -39,8 +42,15 @@ type Worker struct {
 	Native    []ocispecs.Platform
 	// Slots is how many solves run at a time.
 	Slots int
+	// Push is "worker" or "client": who pushes the image.
+	Push string
+	// Unforwarded says why registries on this machine's loopback could not be
+	// brought to an ssh:// worker; nil if they were, or none had to be.
+	Unforwarded error
 
 	Client *client.Client
+
+	link *openssh.Conn
 }
 
 // DefaultSlots is how many solves a worker runs at a time where targets.hcl
@@ -64,41 +74,58 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // Remedy is what to do next.
 func (e *ConnectError) Remedy() string { return e.Hint }
 
+// Options say how workers are connected to.
+type Options struct {
+	// SSHConfig replaces ~/.ssh/config (ssh -F).
+	SSHConfig string
+	// Forwards bring ports of this machine to the loopback of ssh:// workers:
+	// those of registries that only this machine can reach.
+	Forwards []openssh.Forward
+}
+
 // Connect opens the connection and asks the daemon who it is. The address must
 // not be "auto" any more.
-func Connect(ctx context.Context, spec *config.Worker, address string) (*Worker, error) {
+func Connect(ctx context.Context, spec *config.Worker, address string, o Options) (*Worker, error) {
 	fail := func(err error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return &ConnectError{Worker: spec.Name, Address: address, Err: reason(err), Hint: hint(address)}
+		e := &ConnectError{Worker: spec.Name, Address: address, Err: reason(err), Hint: hint(address)}
+		var ssh *openssh.Error
+		if errors.As(err, &ssh) {
+			e.Err, e.Hint = ssh, ssh.Hint
+		}
+		return e
 	}
-	var opts []client.ClientOpt
-	if t := spec.TLS; t != nil {
-		if t.CA != "" {
-			opts = append(opts, client.WithServerConfig(t.ServerName, t.CA))
-		} else {
-			opts = append(opts, client.WithServerConfigSystem(t.ServerName))
+	opts := credentials(spec.TLS)
+	var link *openssh.Conn
+	var unforwarded error
+	if strings.HasPrefix(address, "ssh://") {
+		l, dialer, refused, err := dialSSH(ctx, address, o)
+		if err != nil {
+			return nil, fail(err)
 		}
-		if t.Cert != "" || t.Key != "" {
-			opts = append(opts, client.WithCredentials(t.Cert, t.Key))
-		}
+		link, unforwarded = l, refused
+		opts = append(opts, dialer)
 	}
 	c, err := client.New(ctx, address, opts...)
 	if err != nil {
+		closeLink(link)
 		return nil, fail(err)
 	}
 	probe, cancel := context.WithTimeoutCause(ctx, ConnectTimeout, errNoAnswer)
 	defer cancel()
 	w, err := ask(probe, c)
 	if err != nil {
-		c.Close()
+		_ = c.Close() // what went wrong is known
+		closeLink(link)
 		if probe.Err() != nil && ctx.Err() == nil {
 			err = errNoAnswer
 		}
 		return nil, fail(err)
 	}
-	w.Name, w.Address, w.Slots = spec.Name, address, spec.Slots
+	w.Name, w.Address, w.Slots, w.Push = spec.Name, address, spec.Slots, spec.Push
+	w.link, w.Unforwarded = link, unforwarded
 	if w.Slots == 0 {
 		w.Slots = DefaultSlots
 	}
@@ -108,10 +135,39 @@ func Connect(ctx context.Context, spec *config.Worker, address string) (*Worker,
 	return w, nil
 }
 
+func credentials(t *config.TLS) []client.ClientOpt {
+	if t == nil {
+		return nil
+	}
+	var opts []client.ClientOpt
+	if t.CA != "" {
+		opts = append(opts, client.WithServerConfig(t.ServerName, t.CA))
+	} else {
+		opts = append(opts, client.WithServerConfigSystem(t.ServerName))
+	}
+	if t.Cert != "" || t.Key != "" {
+		opts = append(opts, client.WithCredentials(t.Cert, t.Key))
+	}
+	return opts
+}
+
+func closeLink(link *openssh.Conn) {
+	if link != nil {
+		_ = link.Close() // a connection that is given up
+	}
+}
+
+// errTooOld is for daemons from before v0.11, which cannot make attestations
+// or clamp timestamps.
+var errTooOld = errors.New("its BuildKit is too old; v0.13 or newer is needed")
+
 var errNoAnswer = fmt.Errorf("no answer within %s", ConnectTimeout)
 
 func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	info, err := c.Info(ctx)
+	if status.Code(err) == codes.Unimplemented {
+		return nil, errTooOld
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -180,4 +236,10 @@ func (w *Worker) Builds(p ocispecs.Platform) bool {
 }
 
 // Close ends the connection.
-func (w *Worker) Close() error { return w.Client.Close() }
+func (w *Worker) Close() error {
+	err := w.Client.Close()
+	if w.link != nil {
+		err = errors.Join(err, w.link.Close())
+	}
+	return err
+}
