@@ -60,8 +60,9 @@ type link interface {
 	bring(ctx context.Context, host string) error
 	// hostKey is the fingerprint of the device's host key, if it has one.
 	hostKey() string
-	// lost says why the link is down, or gives nil.
-	lost() error
+	// lost says why the link is down, or gives nil if it is up for at least
+	// that long.
+	lost(wait time.Duration) error
 	close() error
 }
 
@@ -86,7 +87,7 @@ func (d *Device) Connect(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.link != nil {
-		if err := d.link.lost(); err == nil {
+		if err := d.link.lost(0); err == nil {
 			return nil
 		}
 		_ = d.link.close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"time"
 )
 
 // local is this machine.
@@ -17,5 +18,5 @@ func (local) dial(_ context.Context, port int) (network, address string, undo fu
 
 func (local) bring(context.Context, string) error { return nil }
 func (local) hostKey() string                     { return "" }
-func (local) lost() error                         { return nil }
+func (local) lost(time.Duration) error            { return nil }
 func (local) close() error                        { return nil }

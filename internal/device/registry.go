@@ -28,10 +28,14 @@ func (d *Device) reach(ctx context.Context, host, repository string, dgst digest
 	if d.Local() || !config.Loopback(host) || d.reached[host] {
 		return nil
 	}
-	if has(ctx, d, host, repository, dgst) {
+	answers, has := d.holds(ctx, host, repository, dgst)
+	if has {
 		return nil
 	}
 	if err := d.link.bring(ctx, host); err != nil {
+		if answers { // it is the registry's to say that it lacks the image
+			return nil
+		}
 		return &Error{
 			Kind: NoRegistry, Err: fmt.Errorf("bringing the registry %s to the device: %w", host, err),
 			Hint: "its sshd must allow forwarding (AllowTcpForwarding yes, and PermitListen), and nothing else may listen at that port there",
@@ -41,27 +45,28 @@ func (d *Device) reach(ctx context.Context, host, repository string, dgst digest
 	return nil
 }
 
-// has asks, from the device, whether the registry holds the manifest.
-func has(ctx context.Context, d *Device, host, repository string, dgst digest.Digest) bool {
+// holds asks, from the device, whether anything answers as the registry, and
+// whether it holds the manifest.
+func (d *Device) holds(ctx context.Context, host, repository string, dgst digest.Digest) (answers, has bool) {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.Connect)
 	defer cancel()
 	client, done, err := d.client(ctx, host)
 	if err != nil {
-		return false
+		return false, false
 	}
 	defer done()
 	_, path, _ := strings.Cut(repository, "/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+host+"/v2/"+path+"/manifests/"+dgst.String(), nil)
 	if err != nil {
-		return false
+		return false, false
 	}
 	req.Header.Set("Accept", "*/*")
 	resp, err := client.Do(req)
 	if err != nil {
-		return false
+		return false, false
 	}
 	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
+	return true, resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
 }
 
 // client is an HTTP client whose connections begin on the device and go to a

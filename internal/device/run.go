@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,6 +216,10 @@ func (d *Device) judge(ctx context.Context, r *RunResult, trailer []byte, req Ru
 		}
 		return d.explain(ctx, startReason(text))
 	}
+	// Some versions of runc start the container, and say so from within it.
+	if state.ExitCode != 0 && execFormat.Match(r.Stderr) {
+		return d.explain(ctx, startReason(string(r.Stderr)))
+	}
 	r.Ended, r.ExitCode, r.OOMKilled = true, state.ExitCode, state.OOMKilled
 	for _, line := range lines[1:] {
 		for word := range strings.SplitSeq(line, "\n") {
@@ -227,6 +232,9 @@ func (d *Device) judge(ctx context.Context, r *RunResult, trailer []byte, req Ru
 	}
 	return nil
 }
+
+// execFormat is all that runc says of a program for another processor.
+var execFormat = regexp.MustCompile(`\A(standard_init_linux\.go:\d+: )?exec [^\n]*exec format error\s*\z`)
 
 // startReason classes what a runtime says when a container does not start.
 func startReason(text string) *Error {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"al.essio.dev/pkg/shellescape"
 )
@@ -80,6 +81,9 @@ exit 0
 }
 `
 
+// lostWait is how long the connection may outlive a session that broke with it.
+const lostWait = 500 * time.Millisecond
+
 // maxOutput bounds each stream of a script, in bytes.
 const maxOutput = 4 << 20
 
@@ -129,8 +133,12 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 		return o, context.Cause(ctx)
 	case o.ended:
 		return o, nil
-	case l.lost() != nil:
-		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", l.lost()), Hint: "check the device's power and network, then run the same command again"}
+	}
+	// Of a connection that breaks, its sessions hear first.
+	lost := l.lost(lostWait)
+	switch {
+	case lost != nil:
+		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", lost), Hint: "check the device's power and network, then run the same command again"}
 	case !stdout.begun():
 		return o, &Error{Kind: NoShell, Err: fmt.Errorf("no POSIX shell answered (%s)", oneLine(o.before, werr)), Hint: "`ssh HOST sh -c true` must work: the user's login shell has to run what ssh hands it"}
 	}

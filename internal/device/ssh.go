@@ -219,14 +219,16 @@ func (l *sshLink) bring(ctx context.Context, host string) error {
 
 func (l *sshLink) hostKey() string { return l.said.hostKey() }
 
-func (l *sshLink) lost() error {
+func (l *sshLink) lost(wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	select {
 	case <-l.gone:
 		if text := l.said.text(); text != "" {
 			return errors.New(oneLine(text, nil))
 		}
 		return errors.New("ssh ended")
-	default:
+	case <-timer.C:
 		return nil
 	}
 }

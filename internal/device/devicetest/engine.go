@@ -80,6 +80,8 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 		if o.Size != "" {
 			run(t, "umount", "-l", root)
 		}
+		// The daemon leaves its network namespace mounted.
+		_ = exec.Command("umount", "-l", filepath.Join(dir, "exec", "netns", "default")).Run()
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("removing the engine's directory: %v", err)
 		}
