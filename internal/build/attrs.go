@@ -182,6 +182,11 @@ func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 			return nil, fmt.Errorf("output: oci-mediatypes=%s is not what the whole index has; set release { media_types = \"oci\" or \"docker\" } instead", v)
 		}
 	}
+	// BuildKit compresses only layers that it has not kept in another form, so
+	// that the digest would depend on what the worker built before.
+	if m["compression"] != "" && m["force-compression"] == "" {
+		m["force-compression"] = "true"
+	}
 	m["name"] = b.Repository
 	m["push"] = "true"
 	m["push-by-digest"] = "true"

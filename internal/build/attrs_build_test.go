@@ -67,6 +67,10 @@ func TestDockerMediaTypes(t *testing.T) {
 func TestOutputOptions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, files(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
+	// It is the same whatever the worker has kept.
+	if got := r.build("").manifest.Layers[0].MediaType; got != types.OCILayer {
+		t.Errorf("layer %s", got)
+	}
 	img := r.build(`output = ["type=registry,compression=zstd,compression-level=7"]`)
 	if got := img.manifest.Layers[0].MediaType; got != types.OCILayerZStd {
 		t.Errorf("layer %s", got)

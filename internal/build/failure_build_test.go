@@ -24,7 +24,7 @@ func TestFailingStep(t *testing.T) {
 	t.Parallel()
 	r := shell(t, `
 RUN echo before
-RUN for i in $(/busybox seq 1 100); do echo line $i; done; echo the reason >&2; printf 'no end'; exit 7
+RUN for i in $(/busybox seq 1 100); do echo line $i; done; echo the reason; printf 'no end'; exit 7
 `)
 	e := r.refused(`platforms = ["linux/arm/v7"]`, "exit code: 7")
 	if e.Build != "app linux/arm/v7" || !strings.Contains(e.Step, "RUN for i in") {
