@@ -153,6 +153,7 @@ func readConfig(raw []byte, desc ocispecs.Descriptor) (*Config, error) {
 		WorkingDir:   image.Config.WorkingDir,
 		Ports:        slices.Sorted(maps.Keys(image.Config.ExposedPorts)),
 		Labels:       image.Config.Labels,
+		DiffIDs:      image.RootFS.DiffIDs,
 	}, nil
 }
 

@@ -29,6 +29,15 @@ const (
 // means that there is no tree. All bytes are verified against their digests,
 // and their number is bounded whatever the source gives.
 func Read(ctx context.Context, source Source, ref string) (*Tree, error) {
+	tree, err := readTree(ctx, source, ref)
+	if err == nil && tree.Problem != "" {
+		return nil, fmt.Errorf("inspecting %q: %s", ref, tree.Problem)
+	}
+	return tree, err
+}
+
+// readTree is Read where even what ref itself names may have a Problem.
+func readTree(ctx context.Context, source Source, ref string) (*Tree, error) {
 	r := &reader{source: source, ref: ref}
 	desc, raw, err := source.Manifest(ctx, ref)
 	if err != nil {
@@ -43,9 +52,6 @@ func Read(ctx context.Context, source Source, ref string) (*Tree, error) {
 	node, err := r.manifest(ctx, top, raw, 0)
 	if err != nil {
 		return nil, fmt.Errorf("inspecting %q: %w", ref, err)
-	}
-	if node.Problem != "" {
-		return nil, fmt.Errorf("inspecting %q: %s", ref, node.Problem)
 	}
 	nameAttestations(&node)
 	return &Tree{Reference: ref, Node: node}, nil
@@ -78,7 +84,7 @@ func (r *reader) manifest(ctx context.Context, desc ocispecs.Descriptor, raw []b
 	n := describe(desc)
 	var doc document
 	if err := json.Unmarshal(raw, &doc); err != nil {
-		n.Problem = fmt.Sprintf("it is no manifest: %v", err)
+		n.fault("corrupt", fmt.Sprintf("it is no manifest: %v", err))
 		return n, nil
 	}
 	if n.MediaType == "" {
@@ -118,6 +124,7 @@ func describe(desc ocispecs.Descriptor) Node {
 		n.Subject = digest.Digest(desc.Annotations[annotationReferenceDigest])
 		return n
 	}
+	n.Stated = desc.Platform
 	if p := desc.Platform; p != nil && p.OS != "" && p.OS != "unknown" {
 		n.Platform = platforms.Format(platforms.Normalize(*p))
 		n.OSVersion, n.OSFeatures = p.OSVersion, p.OSFeatures
@@ -141,7 +148,7 @@ func (r *reader) index(ctx context.Context, n *Node, doc document, depth int) er
 		n.Name = string(KindIndex)
 	}
 	if depth >= maxDepth {
-		n.Problem = fmt.Sprintf("indexes are nested more than %d deep", maxDepth)
+		n.fault("graph-depth", fmt.Sprintf("indexes are nested more than %d deep", maxDepth))
 		return nil
 	}
 	if r.nodes.Add(int64(len(doc.Manifests))) > maxNodes {
@@ -165,25 +172,37 @@ func (r *reader) child(ctx context.Context, desc ocispecs.Descriptor, depth int)
 		return Node{}, err
 	}
 	raw, err := r.fetch(ctx, desc, true, registry.ManifestLimit)
-	if problem, err := problemOf(ctx, err); err != nil || problem != "" {
+	if problem, stop := problemOf(ctx, err); stop != nil || problem != "" {
 		n := describe(desc)
-		n.Problem = problem
-		return n, err
+		n.fault(missingOr(err, "missing-manifest"), problem)
+		return n, stop
 	}
 	n, err := r.manifest(ctx, desc, raw, depth)
+	if stated := statedType(raw); err == nil && n.Problem == "" && desc.MediaType != "" && stated != "" && stated != desc.MediaType {
+		n.fault("type-mismatch", fmt.Sprintf("the index states the media type %s, it says %s itself", desc.MediaType, stated))
+	}
 	if err == nil && n.Problem == "" && desc.Size != int64(len(raw)) {
-		n.Problem = fmt.Sprintf("the index states %d bytes, it has %d", desc.Size, len(raw))
+		n.fault("size-mismatch", fmt.Sprintf("the index states %d bytes, it has %d", desc.Size, len(raw)))
 	}
 	return n, err
 }
 
+// statedType is the media type that a manifest has in itself.
+func statedType(raw []byte) string {
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	_ = json.Unmarshal(raw, &doc) // what is no manifest has been said
+	return doc.MediaType
+}
+
 func (r *reader) image(ctx context.Context, n *Node, doc document) error {
 	if doc.Config == nil {
-		n.Problem = "it is a manifest without a config"
+		n.fault("corrupt", "it is a manifest without a config")
 		return nil
 	}
 	for _, layer := range doc.Layers {
-		n.Layers = append(n.Layers, Layer{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size, Annotations: layer.Annotations})
+		n.Layers = append(n.Layers, Layer{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size, Annotations: layer.Annotations, URLs: layer.URLs})
 		n.TotalSize += layer.Size
 		if predicate := layer.Annotations[annotationPredicate]; predicate != "" {
 			n.Predicates = append(n.Predicates, predicate)
@@ -208,15 +227,15 @@ func (r *reader) image(ctx context.Context, n *Node, doc document) error {
 	}
 	n.Kind = KindImage
 	raw, err := r.fetch(ctx, *doc.Config, false, configLimit)
-	if problem, err := problemOf(ctx, err); err != nil || problem != "" {
+	if problem, stop := problemOf(ctx, err); stop != nil || problem != "" {
 		if problem != "" {
-			n.Problem = "its config cannot be read: " + problem
+			n.fault(missingOr(err, "missing-config"), "its config cannot be read: "+problem)
 		}
-		return err
+		return stop
 	}
 	n.Config, err = readConfig(raw, *doc.Config)
 	if err != nil {
-		n.Problem = err.Error()
+		n.fault("corrupt", err.Error())
 		return nil
 	}
 	if n.Platform == "" && n.Config.OS != "" {
@@ -242,6 +261,18 @@ func (r *reader) fetch(ctx context.Context, desc ocispecs.Descriptor, manifest b
 		return nil, fmt.Errorf("%w: more than %d bytes of manifests and configs", errTooMuch, int64(maxBytes))
 	}
 	return raw, verified(raw, desc)
+}
+
+// fault says what is wrong with a node, and which check that belongs to.
+func (n *Node) fault(check, problem string) { n.Check, n.Problem = check, problem }
+
+// missingOr is the check that says something is missing, if that is what the
+// error says.
+func missingOr(err error, missing string) string {
+	if isNotFound(err) {
+		return missing
+	}
+	return "corrupt"
 }
 
 // problemOf tells what is wrong with one node from what stops the reading: a

@@ -25,7 +25,7 @@ type Source interface {
 }
 
 // Registry reads published images. The ref is a reference.
-func Registry(client *registry.Client) Source { return remoteSource{client} }
+func Registry(client *registry.Client) LayerSource { return remoteSource{client} }
 
 type remoteSource struct{ client *registry.Client }
 
@@ -47,7 +47,7 @@ func (s remoteSource) Child(ctx context.Context, ref string, desc ocispecs.Descr
 
 // Layout reads an OCI image layout directory, such as that of the drafts. The
 // ref is the org.opencontainers.image.ref.name of an entry: a draft's target.
-func Layout(dir string) Source { return layoutSource{dir} }
+func Layout(dir string) LayerSource { return layoutSource{dir} }
 
 type layoutSource struct{ dir string }
 
@@ -60,6 +60,9 @@ func (s layoutSource) Manifest(ctx context.Context, ref string) (ocispecs.Descri
 	var top ocispecs.Index
 	if err := json.Unmarshal(raw, &top); err != nil {
 		return ocispecs.Descriptor{}, nil, fmt.Errorf("reading %q: %w", path, err)
+	}
+	if ref == "" {
+		return choose(ctx, s, s.dir, top, raw, ref)
 	}
 	var names []string
 	for _, desc := range top.Manifests {

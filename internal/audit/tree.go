@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Kind is what a node of the tree is.
@@ -48,6 +49,9 @@ type Node struct {
 	// Platform is what the descriptor in the index claims, normalised; for an
 	// image without an index, what its config says. Empty for all else.
 	Platform string `json:"platform,omitempty"`
+	// Stated is the platform as the descriptor in the index has it, nil if it
+	// has none.
+	Stated *ocispecs.Platform `json:"stated,omitempty"`
 	// OSVersion and OSFeatures are os.version and os.features of the
 	// descriptor.
 	OSVersion  string   `json:"osVersion,omitempty"`
@@ -72,6 +76,8 @@ type Node struct {
 	// Problem says why this node could not be read; its other fields are then
 	// those of the descriptor that names it.
 	Problem string `json:"problem,omitempty"`
+	// Check is the id of the check that Problem belongs to.
+	Check string `json:"check,omitempty"`
 	// Children are the nodes of an index, in its order. An attestation stands
 	// beside its image.
 	Children []Node `json:"children,omitempty"`
@@ -98,6 +104,8 @@ type Config struct {
 	WorkingDir string            `json:"workingDir,omitempty"`
 	Ports      []string          `json:"ports,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	// DiffIDs are the digests of the layers, unpacked.
+	DiffIDs []digest.Digest `json:"diffIDs,omitempty"`
 }
 
 // Layer is one layer, or one blob of an artifact.
@@ -106,6 +114,8 @@ type Layer struct {
 	Digest      digest.Digest     `json:"digest"`
 	Size        int64             `json:"size"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// URLs are other places it is fetched from.
+	URLs []string `json:"urls,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler. Control characters that JSON itself

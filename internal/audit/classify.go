@@ -1,0 +1,246 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"debug/macho"
+	"debug/pe"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Sizes of files, in bytes.
+const (
+	headSize = 4 << 10
+	inMemory = 4 << 20
+	// A larger ELF file is judged by its first bytes alone.
+	maxSpooled = 1 << 30
+	memoryAll  = 96 << 20
+)
+
+// inspector looks into files. It bounds the memory of all scans together.
+type inspector struct {
+	dir    string // for files too large for memory
+	budget *semaphore.Weighted
+}
+
+func newInspector(dir string) *inspector {
+	return &inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll)}
+}
+
+// memory waits for n bytes and returns the function that gives them back.
+func (i *inspector) memory(ctx context.Context, n int64) (func(), error) {
+	n = min(n, memoryAll)
+	if err := i.budget.Acquire(ctx, n); err != nil {
+		return nil, err
+	}
+	return func() { i.budget.Release(n) }, nil
+}
+
+// file reads what matters of one file of size bytes. It returns nil for files
+// of no interest, and an error of reading only.
+func (i *inspector) file(r io.Reader, size int64, name string) (*File, error) {
+	head := make([]byte, min(size, 64))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, unexpected(err)
+	}
+	more := func(n int64) ([]byte, error) { // the first n bytes
+		n = min(n, size)
+		all := make([]byte, n)
+		copy(all, head)
+		if n <= int64(len(head)) {
+			return all, nil
+		}
+		_, err := io.ReadFull(r, all[len(head):])
+		return all, unexpected(err)
+	}
+	base := path.Base(name)
+	switch {
+	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
+		return i.elf(io.MultiReader(bytes.NewReader(head), r), size)
+	case bytes.HasPrefix(head, []byte("#!")):
+		raw, err := more(256)
+		if err != nil {
+			return nil, err
+		}
+		line, _, _ := strings.Cut(string(raw[2:]), "\n")
+		return &File{Format: FormatScript, Shebang: strings.Trim(line, " \t")}, nil
+	case bytes.HasPrefix(head, []byte("MZ")):
+		raw, err := more(headSize)
+		if err != nil {
+			return nil, err
+		}
+		return portable(raw), nil
+	case bytes.HasPrefix(head, []byte("\x00asm")):
+		return &File{Format: FormatWasm}, nil
+	case bytes.HasPrefix(head, []byte("-----BEGIN ")):
+		line, _, _ := bytes.Cut(head, []byte("\n"))
+		if bytes.Contains(line, []byte("PRIVATE KEY")) {
+			return &File{Secret: "a private key"}, nil
+		}
+		return nil, nil
+	case base == "passwd" && size <= 1<<20:
+		raw, err := more(size)
+		if err != nil {
+			return nil, err
+		}
+		return &File{Users: users(raw)}, nil
+	case tellTale(name) != "":
+		raw, err := more(64 << 10)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(raw, []byte(tellTale(name))) {
+			return &File{Secret: "credentials"}, nil
+		}
+		return nil, nil
+	}
+	return machO(head), nil
+}
+
+// tellTale is the text that betrays credentials in a file of that name, or "".
+func tellTale(name string) string {
+	switch path.Base(name) {
+	case ".npmrc":
+		return "_authToken="
+	case ".git-credentials":
+		return "://"
+	case ".netrc":
+		return "password"
+	case ".pypirc":
+		return "password"
+	case "credentials":
+		if path.Base(path.Dir(name)) == ".aws" {
+			return "aws_secret_access_key"
+		}
+	case "config.json":
+		if path.Base(path.Dir(name)) == ".docker" {
+			return `"auth":`
+		}
+	}
+	return ""
+}
+
+func users(raw []byte) []string {
+	const most = 10_000
+	var names []string
+	for line := range bytes.Lines(raw) {
+		if name, _, ok := bytes.Cut(line, []byte(":")); ok && len(names) < most && len(name) <= 64 {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}
+
+// elf reads an ELF file, whose parts refer to each other in both directions,
+// from a stream.
+func (i *inspector) elf(r io.Reader, size int64) (*File, error) {
+	head := make([]byte, min(size, inMemory))
+	if size > inMemory {
+		head = head[:headSize]
+	}
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, unexpected(err)
+	}
+	info, err := readELF(bytes.NewReader(head), int64(len(head)))
+	if err != nil {
+		return nil, nil // it only begins like one
+	}
+	f := &File{Format: FormatELF, ELF: info}
+	if int64(len(head)) == size || info.Type != elf.ET_EXEC && info.Type != elf.ET_DYN {
+		return f, nil
+	}
+	if size > maxSpooled {
+		info.Partial = "it is too large to be read whole"
+		return f, nil
+	}
+	spool, err := os.CreateTemp(i.dir, "elf-*")
+	if err != nil {
+		return nil, keepError{fmt.Errorf("keeping a large program of an image: %w", err)}
+	}
+	defer func() {
+		_ = spool.Close()
+		_ = os.Remove(spool.Name())
+	}()
+	if _, err := io.Copy(spool, io.MultiReader(bytes.NewReader(head), r)); err != nil {
+		return nil, unexpected(err)
+	}
+	if whole, err := readELF(spool, size); err == nil {
+		f.ELF = whole
+	}
+	return f, nil
+}
+
+// portable reads a PE file by its first bytes; DOS programs are of no
+// interest. https://learn.microsoft.com/windows/win32/debug/pe-format
+func portable(raw []byte) *File {
+	if len(raw) < 64 {
+		return nil
+	}
+	at := int64(binary.LittleEndian.Uint32(raw[60:]))
+	if at+24 > int64(len(raw)) || string(raw[at:at+4]) != "PE\x00\x00" {
+		return nil
+	}
+	f := &File{Format: FormatPE, Library: binary.LittleEndian.Uint16(raw[at+22:])&pe.IMAGE_FILE_DLL != 0}
+	switch machine := binary.LittleEndian.Uint16(raw[at+4:]); machine {
+	case pe.IMAGE_FILE_MACHINE_AMD64:
+		f.Machine = "amd64"
+	case pe.IMAGE_FILE_MACHINE_I386:
+		f.Machine = "386"
+	case pe.IMAGE_FILE_MACHINE_ARM64:
+		f.Machine = "arm64"
+	case pe.IMAGE_FILE_MACHINE_ARMNT, pe.IMAGE_FILE_MACHINE_ARM:
+		f.Machine = "arm"
+	default:
+		f.Machine = fmt.Sprintf("machine 0x%x", machine)
+	}
+	return f
+}
+
+// machO reads the header of a Mach-O file, nil if it is none.
+func machO(head []byte) *File {
+	if len(head) < 16 {
+		return nil
+	}
+	little, big := binary.LittleEndian.Uint32(head), binary.BigEndian.Uint32(head)
+	var cpu uint32
+	switch {
+	case little == macho.Magic32, little == macho.Magic64:
+		cpu = binary.LittleEndian.Uint32(head[4:])
+	case big == macho.Magic32, big == macho.Magic64:
+		cpu = binary.BigEndian.Uint32(head[4:])
+	case big == macho.MagicFat && binary.BigEndian.Uint32(head[4:]) < 40:
+		// Java classes begin with the same number; theirs goes on with a
+		// version, which is greater.
+		return &File{Format: FormatMachO, Machine: "universal"}
+	default:
+		return nil
+	}
+	f := &File{Format: FormatMachO}
+	switch macho.Cpu(cpu) {
+	case macho.CpuAmd64:
+		f.Machine = "amd64"
+	case macho.CpuArm64:
+		f.Machine = "arm64"
+	case macho.Cpu386:
+		f.Machine = "386"
+	default:
+		f.Machine = macho.Cpu(cpu).String()
+	}
+	return f
+}
+
+// unexpected makes the end of a stream within a file what it is.
+func unexpected(err error) error {
+	if err == io.EOF { //nolint:errorlint // io.ReadFull returns it as it is
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package audit
+
+import (
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// mostListed is how many files one finding about many names.
+const mostListed = 10
+
+// judgeFiles looks for what deserves a note: rights and secrets.
+func (j *judgment) judgeFiles(image *Image) {
+	var raised []string
+	var raisedAt *inode
+	count := 0
+	j.fs.each(func(name string, n *inode) {
+		image.Files++
+		if n.kind != kindFile {
+			return
+		}
+		if n.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && n.mode&0o111 != 0 {
+			if raisedAt == nil {
+				raisedAt = n
+			}
+			if count++; len(raised) < mostListed {
+				raised = append(raised, name)
+			}
+		}
+		if what := secretFile(name, n); what != "" && !j.found.rules.allowed(name) {
+			j.add("", "secret", name, n, "it looks like %s", what)
+		}
+	})
+	if count > 0 {
+		f := about(j.node, "setuid", "%d files run with the rights of their owner or group", count)
+		f.Path, f.Layer, f.Evidence = raised[0], j.fs.layerOf(raisedAt), raised
+		j.found.add(f)
+	}
+	for _, e := range j.config.Env {
+		key, value, _ := strings.Cut(e, "=")
+		if value != "" && secretName.MatchString(key) && !plain.MatchString(value) {
+			j.found.add(about(j.node, "secret", "the environment variable %s is set in the image", key))
+		}
+	}
+}
+
+var (
+	secretName = regexp.MustCompile(`(?i)(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$`)
+	// plain are values that are no secrets: paths, switches, numbers.
+	plain = regexp.MustCompile(`(?i)^(/.*|true|false|yes|no|[0-9]{1,4}|\$.*|<.*>)$`)
+)
+
+// secretFile says what secret a file seems to be, by its name or bytes.
+func secretFile(name string, n *inode) string {
+	if n.file != nil && n.file.Secret != "" {
+		return n.file.Secret
+	}
+	switch base := path.Base(name); {
+	case slices.Contains([]string{"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"}, base):
+		return "a private key of SSH"
+	case base == ".env" && strings.Count(name, "/") <= 3:
+		return "a file of environment variables, which often hold secrets"
+	case strings.HasSuffix(base, ".kdbx"):
+		return "a password store"
+	}
+	return ""
+}
+
+// judgeUser compares the user of the image with its user database.
+func (j *judgment) judgeUser() {
+	user, _, _ := strings.Cut(j.config.User, ":")
+	if _, err := strconv.Atoi(user); user == "" || err == nil || j.incomplete != "" {
+		return
+	}
+	n := j.fs.lookup("/etc/passwd")
+	switch {
+	case n == nil && len(j.fs.layers) > 0:
+		j.found.add(about(j.node, "user-missing", "it runs as %q, and has no /etc/passwd to find that user in", user))
+	case n == nil || n.file == nil:
+		// It is empty, or a link to a name that was not looked into.
+	case !slices.Contains(n.file.Users, user):
+		f := about(j.node, "user-missing", "it runs as %q, which is not in /etc/passwd", user)
+		f.Path, f.Layer = "/etc/passwd", j.fs.layerOf(n)
+		f.Evidence = []string{"the users: " + strings.Join(n.file.Users[:min(len(n.file.Users), 50)], ", ")}
+		j.found.add(f)
+	}
+}

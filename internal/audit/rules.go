@@ -1,0 +1,96 @@
+package audit
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+)
+
+// Rules are what the user wants judged otherwise.
+type Rules struct {
+	// Ignore are the ids of checks that are not wanted.
+	Ignore []string
+	// Severity overrides that of checks, by id.
+	Severity map[string]Severity
+	// Allow are patterns of paths, as in a .dockerignore, whose binaries may
+	// be for any architecture or operating system.
+	Allow []string
+}
+
+// harmless are the places where binaries of other architectures are meant to
+// lie: firmware, emulators, cross toolchains, things to test with.
+var harmless = []string{
+	"**/firmware/**", "usr/share/**", "usr/local/share/**",
+	"**/qemu-*", "usr/libexec/qemu-binfmt/**", "usr/lib/binfmt.d/**",
+	"**/testdata/**", "**/test/**", "**/tests/**", "**/fixtures/**",
+	// Cross toolchains: their sysroots and their own libraries.
+	"usr/*-linux-*/**", "usr/local/*-linux-*/**", "usr/lib/gcc-cross/**", "usr/lib/gcc/*/**", "opt/cross/**", "**/sysroot/**", "**/sysroots/**",
+	"usr/*-w64-mingw32/**", "usr/lib/x86_64-linux-gnu/wine/**", "usr/lib/wine/**", "opt/wine*/**",
+	"**/toolchains/**", "**/ndk/**", "**/arduino/**",
+	// 32-bit libraries of 64-bit machines.
+	"lib32/**", "usr/lib32/**", "libx32/**", "usr/libx32/**", "usr/libo32/**", "usr/libn32/**",
+	// What the loader chooses from by the CPU it finds.
+	"**/glibc-hwcaps/**", "**/hwcap/**", "**/neon/**", "**/vfp/**", "**/haswell/**", "**/tls/**",
+	// Boot loaders.
+	"boot/**", "usr/lib/grub/**", "usr/lib/syslinux/**", "usr/lib/efi/**", "usr/lib/systemd/boot/**", "**/ipxe/**",
+	// Windows launchers that Python's packaging tools carry.
+	"**/pip/_vendor/distlib/*.exe", "**/distlib/*.exe", "**/setuptools/*.exe", "**/setuptools/**/*.exe",
+}
+
+// rules are Rules made ready.
+type rules struct {
+	Rules
+	allow *patternmatcher.PatternMatcher
+}
+
+// Check says what is wrong with the rules: an id or severity that does not
+// exist, a malformed pattern.
+func (r Rules) Check() error {
+	_, err := r.compile()
+	return err
+}
+
+func (r Rules) compile() (*rules, error) {
+	for _, id := range r.Ignore {
+		if checkIndex(id) < 0 {
+			return nil, fmt.Errorf("ignoring %q: no check has that id; docs/audit.md lists them", id)
+		}
+	}
+	for id, s := range r.Severity {
+		if checkIndex(id) < 0 {
+			return nil, fmt.Errorf("setting the severity of %q: no check has that id; docs/audit.md lists them", id)
+		}
+		if !slices.Contains(Severities, s) {
+			return nil, fmt.Errorf("setting the severity of %q to %q: it is none of error, warning and note", id, s)
+		}
+	}
+	patterns := slices.Clone(harmless)
+	for _, p := range r.Allow {
+		patterns = append(patterns, strings.TrimPrefix(p, "/"))
+	}
+	allow, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("reading the allowed paths %q: %w; they are written as in a .dockerignore", r.Allow, err)
+	}
+	return &rules{Rules: r, allow: allow}, nil
+}
+
+// apply gives a finding its severity, and says whether it is wanted at all.
+func (r *rules) apply(f *Finding) bool {
+	if slices.Contains(r.Ignore, f.ID) {
+		return false
+	}
+	if s, ok := r.Severity[f.ID]; ok {
+		f.Severity = s
+	}
+	return true
+}
+
+// allowed tells whether a path is one where foreign binaries may lie.
+func (r *rules) allowed(p string) bool {
+	ok, err := r.allow.MatchesOrParentMatches(strings.TrimPrefix(path.Clean("/"+p), "/"))
+	return err == nil && ok
+}

@@ -1,0 +1,185 @@
+package audit
+
+import (
+	"bufio"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+)
+
+// storeVersion changes whenever the same layer would be remembered otherwise,
+// so that what an older version of the checks learnt is not used.
+const storeVersion = "v1"
+
+// Bounds of the cache on disk, in bytes. It is brought below the lower one
+// when it exceeds the upper.
+const (
+	cacheMost  = 256 << 20
+	cacheLeast = 192 << 20
+)
+
+// store keeps what was learnt of layers in files named after their digests.
+// Several processes may use one: files appear whole or not at all.
+type store struct {
+	dir       string
+	temporary bool
+}
+
+// openStore makes the directory; "" means one that ends with the audit.
+func openStore(dir string) (*store, error) {
+	if dir == "" {
+		made, err := os.MkdirTemp("", "archmage-audit-")
+		if err != nil {
+			return nil, fmt.Errorf("making a directory for the audit: %w", err)
+		}
+		return &store{dir: made, temporary: true}, nil
+	}
+	dir = filepath.Join(dir, storeVersion)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the audit's cache %q: %w", dir, err)
+	}
+	return &store{dir: dir}, nil
+}
+
+func (s *store) close() {
+	if s.temporary {
+		_ = os.RemoveAll(s.dir)
+		return
+	}
+	s.prune(cacheMost, cacheLeast)
+}
+
+func (s *store) path(d digest.Digest) string {
+	return filepath.Join(s.dir, d.Algorithm().String()+"-"+d.Encoded())
+}
+
+// has tells whether a layer is known, and marks it as used.
+func (s *store) has(d digest.Digest) bool {
+	now := time.Now()
+	return os.Chtimes(s.path(d), now, now) == nil
+}
+
+// record is one item of a file: all entries of a layer, and then its facts.
+type record struct {
+	Entry *entry
+	Facts *facts
+}
+
+// learn scans a layer and keeps what it learns. Facts of a layer that was not
+// read to its end are returned but not kept beyond this run.
+func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, inspect *inspector) (err error) {
+	part, err := os.CreateTemp(s.dir, "part-*")
+	if err != nil {
+		return fmt.Errorf("writing the audit's cache: %w", err)
+	}
+	defer func() {
+		_ = part.Close()
+		if err != nil {
+			_ = os.Remove(part.Name())
+		}
+	}()
+	z, err := zstd.NewWriter(part, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(256<<10))
+	if err != nil {
+		return err
+	}
+	enc := gob.NewEncoder(z)
+	learnt, err := scan(ctx, body, inspect, func(e entry) error { return enc.Encode(record{Entry: &e}) })
+	if err != nil {
+		return err
+	}
+	if err := enc.Encode(record{Facts: &learnt}); err != nil {
+		return fmt.Errorf("writing the audit's cache: %w", err)
+	}
+	if err := errors.Join(z.Close(), part.Close()); err != nil {
+		return fmt.Errorf("writing the audit's cache: %w", err)
+	}
+	if err := os.Rename(part.Name(), s.path(d)); err != nil {
+		return fmt.Errorf("writing the audit's cache: %w", err)
+	}
+	return nil
+}
+
+// read passes the entries of a known layer to each and returns its facts.
+func (s *store) read(d digest.Digest, each func(entry) error) (facts, error) {
+	f, err := os.Open(s.path(d))
+	if err != nil {
+		return facts{}, err
+	}
+	defer func() { _ = f.Close() }()
+	z, err := zstd.NewReader(bufio.NewReader(f), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return facts{}, err
+	}
+	defer z.Close()
+	for dec := gob.NewDecoder(z); ; {
+		var r record
+		if err := dec.Decode(&r); err != nil {
+			return facts{}, fmt.Errorf("reading the audit's cache %q: %w", f.Name(), err)
+		}
+		if r.Facts != nil {
+			return *r.Facts, nil
+		}
+		if r.Entry == nil {
+			return facts{}, fmt.Errorf("reading the audit's cache %q: it is damaged", f.Name())
+		}
+		if err := each(*r.Entry); err != nil {
+			return facts{}, err
+		}
+	}
+}
+
+// forget removes what is known of a layer.
+func (s *store) forget(d digest.Digest) { _ = os.Remove(s.path(d)) }
+
+// prune removes what was not used for longest when all together exceeds most
+// bytes, and what killed processes left.
+func (s *store) prune(most, least int64) {
+	type known struct {
+		path string
+		size int64
+		used time.Time
+	}
+	var all []known
+	var total int64
+	_ = filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil //nolint:nilerr // a file that another process removed
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil //nolint:nilerr // the same
+		}
+		if strings.HasPrefix(d.Name(), "part-") || strings.HasPrefix(d.Name(), "elf-") {
+			if time.Since(info.ModTime()) > 24*time.Hour {
+				_ = os.Remove(path)
+			}
+			return nil
+		}
+		all = append(all, known{path, info.Size(), info.ModTime()})
+		total += info.Size()
+		return nil
+	})
+	if total <= most {
+		return
+	}
+	slices.SortFunc(all, func(a, b known) int { return a.used.Compare(b.used) })
+	for _, k := range all {
+		if total <= least {
+			return
+		}
+		if os.Remove(k.path) == nil {
+			total -= k.size
+		}
+	}
+}
