@@ -155,12 +155,17 @@ func addResources(m map[string]string, res map[string]string) error {
 }
 
 // allowed are the entitlements that the target asks for.
-func allowed(s *config.Target) []string {
+func allowed(s *config.Target) ([]string, error) {
 	out := slices.Clone(s.Entitlements)
 	if value(s.Network) == "host" && !slices.Contains(out, entitlements.EntitlementNetworkHost.String()) {
 		out = append(out, entitlements.EntitlementNetworkHost.String())
 	}
-	return out
+	for _, e := range out {
+		if _, _, err := entitlements.Parse(e); err != nil {
+			return nil, fmt.Errorf("entitlements: %q: %w", e, flat(err))
+		}
+	}
+	return out, nil
 }
 
 // exports pushes by digest: no tag moves because of a build.

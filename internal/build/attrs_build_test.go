@@ -217,7 +217,8 @@ func (r *rig) blob(manifest v1.Hash) string {
 			r.t.Fatal(err)
 		}
 		req.Header.Set("Accept", string(types.OCIManifestSchema1))
-		resp, err := http.DefaultClient.Do(req)
+		// Not the default client: a test server that closes ends its connections.
+		resp, err := new(http.Transport).RoundTrip(req)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -239,6 +240,7 @@ func TestRefusedByName(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
 		`shm-size = "much"`:                                     `shm-size "much"`,
+		`cache-from = ["type=local"]`:                           "src is missing",
 		`ulimits = ["nofile"]`:                                  `ulimit "nofile"`,
 		`extra-hosts = { a = "host-gateway" }`:                  "host-gateway",
 		`extra-hosts = { a = "nowhere" }`:                       `"nowhere"`,

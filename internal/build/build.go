@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/solver/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -35,12 +34,18 @@ type Options struct {
 	DockerMediaTypes bool
 	// Strip leaves attestations out.
 	Strip bool
+	// Registry and Scratch, a directory, serve workers that reach no registry:
+	// images pass through here.
+	Registry Registry
+	Scratch  string
 }
 
 // Base is an image that another build of this release has pushed, by digest.
 type Base struct {
 	Repository string
 	Descriptor ocispecs.Descriptor
+
+	parcel *parcel // holds it, for a worker that reaches no registry
 }
 
 // Result is a build that was pushed.
@@ -89,22 +94,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // Remedy is what to do next.
 func (e *Error) Remedy() string { return e.Hint }
 
-// Lost is an error of the worker, not of the build.
-type Lost = worker.Lost
-
-// Run prepares and solves b.
-func Run(ctx context.Context, c *client.Client, workerName string, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
-	if err := Prepare(ctx, b, d, o); err != nil {
-		return nil, err
-	}
-	return Solve(ctx, &worker.Worker{Name: workerName, Client: c}, b, bases, d, o)
-}
-
 // Solve builds b on a worker and pushes it by digest. Bases are by context
 // name. The display shows the solve as it goes. A *worker.Lost is the worker's
 // error, an *Error the build's own.
 func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
 	start := time.Now()
+	var p *parcel
+	if carried(w, b) {
+		var err error
+		if p, err = newParcel(o.Scratch); err != nil {
+			return nil, err
+		}
+		defer p.remove()
+		if bases, err = p.fetchAll(ctx, o.Registry, bases); err != nil {
+			return nil, err
+		}
+	}
 	opt, err := solveOpt(b, bases, o)
 	if err != nil {
 		hint := remedy(err)
@@ -112,6 +117,9 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 			hint = fmt.Sprintf("mend target %q and run the same command again", b.Target.Name)
 		}
 		return nil, &Error{Build: b.ID(), Err: err, Hint: hint}
+	}
+	if p != nil {
+		opt.Exports[0] = p.export(opt.Exports[0])
 	}
 	s := d.start(b.ID(), w.Name)
 	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
@@ -122,6 +130,14 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	desc, err := pushed(resp.ExporterResponse)
 	if err != nil {
 		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
+	}
+	if p != nil {
+		up := d.step(b.ID(), "pushing from this machine to "+b.Repository)
+		err := p.push(ctx, o.Registry, b.Repository, desc)
+		up.done(err)
+		if err != nil {
+			return nil, err
+		}
 	}
 	steps, cached := s.counts()
 	return &Result{Descriptor: desc, Steps: steps, Cached: cached, Duration: time.Since(start)}, nil

@@ -15,9 +15,24 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// importers are the types of https://github.com/moby/buildkit#export-cache that
-// can be read back.
-var importers = []string{"registry", "local", "gha", "s3", "azblob"}
+// The types of https://github.com/moby/buildkit#export-cache, and those of them
+// that are read back by their own name, with the key that each needs.
+var (
+	exporters = map[string]string{"inline": "", "registry": "ref", "local": "dest", "gha": "", "s3": "bucket", "azblob": ""}
+	importers = map[string]string{"registry": "ref", "local": "src", "gha": "", "s3": "bucket", "azblob": ""}
+)
+
+// known refuses what BuildKit would pass over or refuse late.
+func known(e config.Entry, types map[string]string) error {
+	key, ok := types[e["type"]]
+	if !ok {
+		return fmt.Errorf("%s: the type is none of %s", e, strings.Join(slices.Sorted(maps.Keys(types)), ", "))
+	}
+	if key != "" && e[key] == "" {
+		return fmt.Errorf("%s: %s is missing", e, key)
+	}
+	return nil
+}
 
 // caches gives every platform a cache of its own: with one reference for all,
 // the last platform overwrites the others (buildx#1044). A cache-from that is
@@ -25,13 +40,15 @@ var importers = []string{"registry", "local", "gha", "s3", "azblob"}
 func caches(b *plan.Build, o Options) (from, to []client.CacheOptionsEntry, err error) {
 	var own []string
 	for _, e := range b.Spec.CacheTo {
+		if err := known(e, exporters); err != nil {
+			return nil, nil, fmt.Errorf("cache-to %w", err)
+		}
 		own = append(own, place(e))
 		to = append(to, entry(perPlatform(e, b), o))
 	}
 	for _, e := range b.Spec.CacheFrom {
-		// BuildKit passes an importer that it does not know over.
-		if !slices.Contains(importers, e["type"]) {
-			return nil, nil, fmt.Errorf("cache-from %s: the type is none of %s", e, strings.Join(importers, ", "))
+		if err := known(e, importers); err != nil {
+			return nil, nil, fmt.Errorf("cache-from %w", err)
 		}
 		if slices.Contains(own, place(e)) {
 			e = perPlatform(e, b)

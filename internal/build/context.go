@@ -151,6 +151,9 @@ func namedContext(b *plan.Build, given string, bases map[string]Base, so *client
 				val, need.PlatformName(), b.PlatformName())
 		}
 		so.FrontendAttrs[key] = "docker-image://" + base.Repository + "@" + base.Descriptor.Digest.String()
+		if base.parcel != nil {
+			so.FrontendAttrs[key] = base.parcel.offer(so, base.Descriptor.Digest)
+		}
 	case strings.HasPrefix(val, "docker-image:"):
 		so.FrontendAttrs[key] = val
 	case strings.HasPrefix(val, "oci-layout:"):

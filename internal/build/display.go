@@ -91,8 +91,8 @@ type tail struct {
 	open  int // the stream that the last line is of and has no end on yet
 }
 
-// write appends what came on a stream, 1 or 2. Of a line that was rewritten in place, a progress bar for
-// one, the last state counts.
+// write appends what came on a stream, 1 or 2. Of a line that was rewritten in
+// place, a progress bar for one, the last state counts.
 func (t *tail) write(stream int, text string) {
 	for line := range strings.Lines(text) {
 		end := strings.HasSuffix(line, "\n")

@@ -141,7 +141,7 @@ func TestDisplayOfTwoBuilds(t *testing.T) {
 	var both sync.WaitGroup
 	for _, b := range list {
 		both.Go(func() {
-			if _, err := Run(t.Context(), r.client, "rack", b, nil, d, r.options()); err != nil {
+			if _, err := r.run(t.Context(), b, nil, d); err != nil {
 				t.Error(err)
 			}
 		})

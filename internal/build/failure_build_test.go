@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/worker"
 )
 
 func TestFailingStep(t *testing.T) {
@@ -164,7 +165,7 @@ func TestCancel(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Run(ctx, r.client, "rack", b, nil, d, r.options())
+		_, err := r.run(ctx, b, nil, d)
 		ended <- err
 	}()
 	await(t, "step", func() bool { return sleeping(t, mark) })
@@ -174,7 +175,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("%v, want the reason of the interrupt", err)
 	}
 	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("Run returned after %s", took)
+		t.Errorf("returned after %s", took)
 	}
 	await(t, "end of the step", func() bool { return !sleeping(t, mark) })
 	d.Close()
@@ -186,28 +187,28 @@ func TestCancel(t *testing.T) {
 func TestLostWorker(t *testing.T) {
 	t.Parallel()
 	const mark = "86402"
-	worker := embeddedtest.NewWorker(t)
-	r := rigOn(t, worker.Address, waiting(t, mark))
+	daemon := embeddedtest.NewWorker(t)
+	r := rigOn(t, daemon.Address, waiting(t, mark))
 	ended := make(chan error, 1)
 	go func() {
 		_, err := r.try(r.spec(""))
 		ended <- err
 	}()
 	await(t, "step", func() bool { return sleeping(t, mark) })
-	if err := syscall.Kill(worker.PID, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(daemon.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
 	err := <-ended
-	var lost *Lost
+	var lost *worker.Lost
 	if !errors.As(err, &lost) || lost.Worker != "rack" {
-		t.Errorf("%T: %v, want a *Lost", err, err)
+		t.Errorf("%T: %v, want a *worker.Lost", err, err)
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("noticed after %s", took)
 	}
 	// Whoever asks again is told the same.
 	if _, err := r.try(r.spec("")); !errors.As(err, &lost) {
-		t.Errorf("again: %T: %v, want a *Lost", err, err)
+		t.Errorf("again: %T: %v, want a *worker.Lost", err, err)
 	}
 }

@@ -3,6 +3,7 @@ package build
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/worker"
 )
 
 func TestMain(m *testing.M) { os.Exit(embeddedtest.Main(m)) }
@@ -79,7 +81,6 @@ func builds(t *testing.T, hcl string) []*plan.Build {
 type rig struct {
 	t      *testing.T
 	client *client.Client
-	worker string // its address
 	host   string // of the registry
 	env    map[string]string
 	dir    string
@@ -101,7 +102,7 @@ func rigOn(t *testing.T, address, dir string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return &rig{t: t, client: c, worker: address, host: host, env: map[string]string{}, dir: dir}
+	return &rig{t: t, client: c, host: host, env: map[string]string{}, dir: dir}
 }
 
 func (r *rig) options() Options {
@@ -149,7 +150,7 @@ func (r *rig) try(hcl string) (*Result, error) {
 		for name, need := range b.Needs {
 			bases[name] = done[need]
 		}
-		res, err := Run(r.t.Context(), r.client, "rack", b, bases, d, r.options())
+		res, err := r.run(r.t.Context(), b, bases, d)
 		if err != nil {
 			return nil, err
 		}
@@ -157,6 +158,14 @@ func (r *rig) try(hcl string) (*Result, error) {
 		last = res
 	}
 	return last, nil
+}
+
+// run prepares and solves b.
+func (r *rig) run(ctx context.Context, b *plan.Build, bases map[string]Base, d *Display) (*Result, error) {
+	if err := Prepare(ctx, b, d, r.options()); err != nil {
+		return nil, err
+	}
+	return Solve(ctx, &worker.Worker{Name: "rack", Client: r.client}, b, bases, d, r.options())
 }
 
 // build builds a target with this body and returns its image.

@@ -27,9 +27,11 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 		return nil, err
 	}
 	so := &client.SolveOpt{
-		Frontend:            "dockerfile.v0",
-		FrontendAttrs:       fa,
-		AllowedEntitlements: allowed(b.Spec),
+		Frontend:      "dockerfile.v0",
+		FrontendAttrs: fa,
+	}
+	if so.AllowedEntitlements, err = allowed(b.Spec); err != nil {
+		return nil, err
 	}
 	if so.Exports, err = exports(b, o); err != nil {
 		return nil, err

@@ -3,9 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -31,7 +31,15 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 	}
 	layer := &remote.MountableLayer{
 		Reference: src.Context().Digest(desc.Digest.String()),
-		Layer:     &blob{ctx: ctx, client: c, repo: src.Context(), desc: desc, hash: hash},
+		Layer: &blob{desc: desc, hash: hash, open: func() (io.ReadCloser, error) {
+			body, err := c.openBlob(ctx, src.Context(), desc.Digest)
+			if err != nil {
+				// Named here, or it would be blamed on the registry copied to.
+				host := familiarHost(src.Context().RegistryStr())
+				return nil, c.explain(ctx, host, host+"/"+src.Context().RepositoryStr()+"@"+desc.Digest.String(), err)
+			}
+			return body, nil
+		}},
 	}
 	if err := c.pusher.Upload(ctx, dst.Context(), layer); err != nil {
 		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)
@@ -39,14 +47,30 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 	return nil
 }
 
-// blob is a blob of a repository, in the form the library uploads. It knows
-// its size and media type from its descriptor, which saves a request.
+// PutBlob brings a blob to the repository of a reference, unless it is there
+// already. open may be called more than once, since an upload may be repeated;
+// it gives the blob's bytes from their beginning.
+func (c *Client) PutBlob(ctx context.Context, to string, desc ocispecs.Descriptor, open func() (io.ReadCloser, error)) error {
+	dst, err := c.Parse(to)
+	if err != nil {
+		return err
+	}
+	hash, err := v1.NewHash(desc.Digest.String())
+	if err != nil {
+		return fmt.Errorf("uploading blob %q: %w", desc.Digest, err)
+	}
+	if err := c.pusher.Upload(ctx, dst.Context(), &blob{desc: desc, hash: hash, open: open}); err != nil {
+		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)
+	}
+	return nil
+}
+
+// blob is bytes from elsewhere, in the form the library uploads. It knows its
+// size and media type from its descriptor, which saves a request.
 type blob struct {
-	ctx    context.Context // the library's interface takes none; it lives for one upload
-	client *Client
-	repo   name.Repository
-	desc   ocispecs.Descriptor
-	hash   v1.Hash
+	desc ocispecs.Descriptor
+	hash v1.Hash
+	open func() (io.ReadCloser, error)
 }
 
 func (b *blob) Digest() (v1.Hash, error) { return b.hash, nil }
@@ -55,15 +79,7 @@ func (b *blob) MediaType() (types.MediaType, error) {
 	return types.MediaType(b.desc.MediaType), nil
 }
 
-func (b *blob) Compressed() (io.ReadCloser, error) {
-	body, err := b.client.openBlob(b.ctx, b.repo, b.desc.Digest)
-	if err != nil {
-		// Named here, or it would be blamed on the registry copied to.
-		host := familiarHost(b.repo.RegistryStr())
-		return nil, b.client.explain(b.ctx, host, host+"/"+b.repo.RepositoryStr()+"@"+b.desc.Digest.String(), err)
-	}
-	return body, nil
-}
+func (b *blob) Compressed() (io.ReadCloser, error) { return b.open() }
 
 func (b *blob) DiffID() (v1.Hash, error) {
 	return v1.Hash{}, errors.New("a blob that is copied is not unpacked")

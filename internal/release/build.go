@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,8 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, err
 	}
+	scratch := w.path("tmp", r.ID)
+	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
 	run := &solves{
 		record: r, client: client, display: display, fleet: fleet, jobs: jobs,
 		options: build.Options{
@@ -74,6 +77,8 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
+			Registry:         client,
+			Scratch:          scratch,
 		},
 		done: map[*plan.Build]*outcome{},
 	}
