@@ -27,8 +27,9 @@ type Facts struct {
 	Platform string `json:"platform"`
 	// Native are the platforms that its processor runs without emulation.
 	Native []string `json:"native"`
-	// Declared says that Platform stands in targets.hcl.
-	Declared bool `json:"declared,omitempty"`
+	// Natural is the platform that its runtime takes from an index by itself;
+	// "" where that is not known.
+	Natural string `json:"natural,omitempty"`
 	// Runtime is docker, podman or nerdctl.
 	Runtime        string `json:"runtime"`
 	RuntimeVersion string `json:"runtimeVersion"`
@@ -170,18 +171,20 @@ func readFacts(text string, spec *config.Device) (*Facts, error) {
 		return nil, noRuntime(spec, refused)
 	}
 	switch {
-	case spec.Platform != nil:
-		f.platform, f.Declared = *spec.Platform, true
 	case fallback != "" && f.Runtime == "docker":
 		p, err := config.ParsePlatform(fallback)
 		if err != nil {
 			return nil, &Error{Kind: WrongPlatform, Err: fmt.Errorf("its DOCKER_DEFAULT_PLATFORM: %w", err), Hint: "mend the variable on the device, or give the device its platform in targets.hcl"}
 		}
-		f.platform = p
-	case len(native) == 0:
-		return nil, &Error{Kind: WrongPlatform, Err: fmt.Errorf("its machine %q is none that is known here", f.Machine), Hint: "give the device its platform in targets.hcl"}
-	default:
+		f.platform, f.Natural = p, config.FormatPlatform(p)
+	case len(native) > 0:
 		f.platform = preferred(native, runtimeArch)
+		f.Natural = config.FormatPlatform(f.platform)
+	case spec.Platform == nil:
+		return nil, &Error{Kind: WrongPlatform, Err: fmt.Errorf("its machine %q is none that is known here", f.Machine), Hint: "give the device its platform in targets.hcl"}
+	}
+	if spec.Platform != nil {
+		f.platform = *spec.Platform
 	}
 	f.Platform = config.FormatPlatform(f.platform)
 	return f, nil

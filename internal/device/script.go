@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
+
+	"github.com/archmage-build/archmage/internal/ui"
 )
 
 // command is a shell under way. Its standard input stays open for as long as
@@ -157,7 +159,9 @@ func oneLine(text string, err error) string {
 	return "it said nothing"
 }
 
+// clip makes what a device said fit to be shown on a line.
 func clip(s string) string {
+	s = ui.Clean(s)
 	if r := []rune(s); len(r) > 300 {
 		return string(r[:300]) + "…"
 	}

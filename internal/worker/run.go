@@ -94,11 +94,7 @@ func (e *RunError) Unwrap() error { return e.Err }
 // none.
 func (w *Worker) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 	r := &running{req: req, stdout: &beginning{limit: req.Output}, stderr: &beginning{limit: req.Output}}
-	docker := dockerconfig.LoadDefaultConfigFile(io.Discard)
-	opt := client.SolveOpt{Session: []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: authprovider.LoadAuthConfig(docker),
-	})}}
-	_, err := w.Client.Build(ctx, opt, "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	_, err := w.Client.Build(ctx, solveOpt(), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		if err := r.do(ctx, c); err != nil {
 			return nil, err
 		}
@@ -261,6 +257,35 @@ func (r *running) wait(ctx context.Context, process gateway.ContainerProcess) er
 		return nil
 	}
 	return err
+}
+
+// Config reads what the worker itself gets for a reference and a platform: the
+// bytes of the image's config. With a tag, it is what the tag names now.
+func (w *Worker) Config(ctx context.Context, ref string, p ocispecs.Platform) ([]byte, error) {
+	var raw []byte
+	_, err := w.Client.Build(ctx, solveOpt(), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		var err error
+		_, _, raw, err = c.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
+			LogName:  "config of " + ref,
+			ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p, ResolveMode: pb.AttrImageResolveModeForcePull},
+		})
+		return gateway.NewResult(), err
+	}, nil)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, &RunError{Stage: RunPull, Ref: ref, Err: reason(err)}
+	}
+	return raw, nil
+}
+
+// solveOpt lets the daemon log in to registries as this machine does.
+func solveOpt() client.SolveOpt {
+	docker := dockerconfig.LoadDefaultConfigFile(io.Discard)
+	return client.SolveOpt{Session: []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+		AuthConfigProvider: authprovider.LoadAuthConfig(docker),
+	})}}
 }
 
 // environment lays the variables over those of the image.

@@ -1,0 +1,192 @@
+package smoke
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// ReportSchema is the version of the report's JSON form.
+const ReportSchema = 1
+
+// Report is what a run of cases on devices gave. It is part of the release's
+// record.
+type Report struct {
+	Schema   int            `json:"schema"`
+	Started  time.Time      `json:"started"`
+	Seconds  float64        `json:"seconds"`
+	Devices  []DeviceReport `json:"devices"`
+	Results  []Result       `json:"results"`
+	Unproven []Unproven     `json:"unproven,omitempty"`
+}
+
+// DeviceReport is one device.
+type DeviceReport struct {
+	Name     string `json:"name"`
+	Optional bool   `json:"optional,omitempty"`
+	// Facts are what it said of itself: device.Facts or WorkerFacts; nil if it
+	// could not be asked.
+	Facts any `json:"facts,omitempty"`
+	// Warning is what weakens its proofs.
+	Warning string  `json:"warning,omitempty"`
+	Problem string  `json:"problem,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Result is one case of one target on one device.
+type Result struct {
+	Device   string  `json:"device"`
+	Optional bool    `json:"optional,omitempty"`
+	Target   string  `json:"target"`
+	Case     string  `json:"case"`
+	Platform string  `json:"platform,omitempty"`
+	Digest   string  `json:"digest,omitempty"`
+	Verdict  Verdict `json:"verdict"`
+	// Reason says in a line why; "" for what passed. Hint is what to do next.
+	Reason string `json:"reason,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+	Note   string `json:"note,omitempty"`
+	// ExitCode is nil where the program did not end by itself.
+	ExitCode *int    `json:"exitCode,omitempty"`
+	Tries    int     `json:"tries"`
+	Pull     float64 `json:"pullSeconds"`
+	Seconds  float64 `json:"seconds"`
+	// Log is the file with all that was kept of the output; Tail its last
+	// lines, fit for a terminal.
+	Log  string `json:"log,omitempty"`
+	Tail string `json:"tail,omitempty"`
+}
+
+// Unproven is a platform that no device ran on its own hardware.
+type Unproven struct {
+	Target   string `json:"target"`
+	Platform string `json:"platform"`
+	Why      string `json:"why"`
+}
+
+// Policy is what a release asks of a report.
+type Policy struct {
+	// Require are platforms that must have passed on their own hardware.
+	Require []ocispecs.Platform
+	// Emulation is that of the release block; "forbid" makes a fault of what
+	// ran under emulation on a required device.
+	Emulation string
+}
+
+// NotProvenError says why a release must not be promoted.
+type NotProvenError struct{ Problems []string }
+
+func (e *NotProvenError) Error() string {
+	if len(e.Problems) == 1 {
+		return "not proven: " + e.Problems[0]
+	}
+	return fmt.Sprintf("not proven, for %d reasons: %s", len(e.Problems), strings.Join(e.Problems, "; "))
+}
+
+// Remedy is what to do next.
+func (e *NotProvenError) Remedy() string {
+	return "no tag has moved; mend the image or the device and run `mage release` again, or make the device optional"
+}
+
+// Err is a NotProvenError where the policy is not met, or nil.
+func (r *Report) Err(p Policy) error {
+	var problems []string
+	for _, x := range r.Results {
+		bad := x.Verdict.Bad() || x.Verdict == Emulated && p.Emulation == "forbid"
+		if bad && !x.Optional {
+			problem := fmt.Sprintf("%s on %s: %s", x.Target, x.Device, x.Verdict)
+			if x.Reason != "" {
+				problem += ": " + x.Reason
+			}
+			if !slices.Contains(problems, problem) {
+				problems = append(problems, problem)
+			}
+		}
+	}
+	for _, want := range p.Require {
+		name := config.FormatPlatform(want)
+		for _, u := range r.Unproven {
+			if u.Platform == name {
+				problems = append(problems, fmt.Sprintf("%s for %s is required to pass on a device: %s", u.Target, name, u.Why))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return &NotProvenError{Problems: problems}
+	}
+	return nil
+}
+
+// Cell is the worst verdict of a device on a target, for a matrix; "" if
+// nothing of it ran there.
+func (r *Report) Cell(device, target string) Verdict {
+	worst := Verdict("")
+	for _, x := range r.Results {
+		if x.Device == device && x.Target == target && (worst == "" || x.Verdict.Worse(worst)) {
+			worst = x.Verdict
+		}
+	}
+	return worst
+}
+
+// conclude notes the platforms that nobody proved.
+func (r *Report) conclude(targets []*Target) {
+	for _, t := range targets {
+		for _, c := range t.Children {
+			if why := r.unproven(t, c.Name()); why != "" {
+				r.Unproven = append(r.Unproven, Unproven{Target: t.Name, Platform: c.Name(), Why: why})
+			}
+		}
+	}
+}
+
+// unproven says why a platform is not proven, or gives "".
+func (r *Report) unproven(t *Target, platform string) string {
+	byDevice := map[string]Verdict{}
+	var devices []string
+	for _, x := range r.Results {
+		if x.Target != t.Name || x.Platform != platform || x.Verdict == Skipped {
+			continue
+		}
+		if old, ok := byDevice[x.Device]; !ok {
+			devices = append(devices, x.Device)
+			byDevice[x.Device] = x.Verdict
+		} else if x.Verdict.Worse(old) {
+			byDevice[x.Device] = x.Verdict
+		}
+	}
+	why := "no device"
+	for i, d := range devices {
+		v := byDevice[d]
+		if v == Passed {
+			return ""
+		}
+		if i == 0 {
+			why = ""
+		} else {
+			why += ", "
+		}
+		why += fmt.Sprintf("%s on %s", v, d)
+	}
+	if len(t.Cases) == 0 {
+		return "the target has no smoke block"
+	}
+	return why
+}
+
+// WriteJSON writes the report for machines.
+func (r *Report) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("writing the smoke report: %w", err)
+	}
+	return nil
+}
