@@ -23,6 +23,10 @@ const logLines = 30
 // Display shows all builds of a release at once, each line with the target and
 // the platform it belongs to.
 type Display struct {
+	// NameWorkers puts the worker on each line too, which tells something where
+	// there are several.
+	NameWorkers bool
+
 	channel  chan *client.SolveStatus
 	finished chan struct{}
 }
@@ -119,6 +123,9 @@ func (t *tail) write(stream int, text string) {
 
 // start gives BuildKit a channel of its own: Solve closes it.
 func (d *Display) start(build, worker string) *stream {
+	if d.NameWorkers {
+		build += " on " + worker
+	}
 	s := &stream{
 		channel: make(chan *client.SolveStatus),
 		ended:   make(chan struct{}),

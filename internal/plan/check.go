@@ -105,6 +105,19 @@ func (p *Plan) Candidates(pl ocispecs.Platform) []*config.Worker {
 	return out
 }
 
+// Fit says how a worker may build a platform, as far as is declared.
+func Fit(w *config.Worker, pl ocispecs.Platform) string {
+	switch {
+	case contains(w.Platforms, pl):
+		return "native"
+	case contains(w.Emulates, pl):
+		return "emulated"
+	case len(w.Platforms) == 0:
+		return "if it reports so"
+	}
+	return "no"
+}
+
 func contains(list []ocispecs.Platform, pl ocispecs.Platform) bool {
 	return slices.ContainsFunc(list, func(o ocispecs.Platform) bool {
 		return config.FormatPlatform(o) == config.FormatPlatform(pl)

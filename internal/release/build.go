@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -56,9 +55,19 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	defer fleet.Close()
-	jobs, err := w.jobs(p, fleet, history)
+	scratch := w.path("tmp", r.ID)
+	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
+	options := build.Options{
+		Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
+		Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+		DockerMediaTypes: p.Release.MediaTypes == "docker",
+		Strip:            p.Release.Attestations == "strip",
+		Registry:         client,
+		Scratch:          scratch,
+	}
+	jobs, err := w.jobs(ctx, p, fleet, history, options)
 	if err != nil {
-		return nil, err
+		return nil, interrupted(ctx, err)
 	}
 	var out io.Writer = w.Streams.Err
 	if f := w.Streams.Err.File(); f != nil {
@@ -68,18 +77,9 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, err
 	}
-	scratch := w.path("tmp", r.ID)
-	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
+	display.NameWorkers = len(p.Workers) > 1
 	run := &solves{
-		record: r, client: client, display: display, fleet: fleet, jobs: jobs,
-		options: build.Options{
-			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
-			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
-			DockerMediaTypes: p.Release.MediaTypes == "docker",
-			Strip:            p.Release.Attestations == "strip",
-			Registry:         client,
-			Scratch:          scratch,
-		},
+		record: r, client: client, display: display, fleet: fleet, jobs: jobs, options: options,
 		done: map[*plan.Build]*outcome{},
 	}
 	err = run.all(ctx, p)
@@ -200,31 +200,4 @@ func (w *Workspace) sayMissing(p *plan.Plan, s *solves) {
 			fmt.Fprintf(w.Streams.Err, "%s %s is optional and missing from this release: %s\n", w.Streams.Err.Bad("missing:"), b.ID(), reason)
 		}
 	}
-}
-
-// jobs finds who may build what, and says where a worker must do that is not
-// of the architecture.
-func (w *Workspace) jobs(p *plan.Plan, fleet *worker.Fleet, h history) (map[*plan.Build]*worker.Job, error) {
-	out := map[*plan.Build]*worker.Job{}
-	var foreign []string
-	var errs []error
-	for _, b := range slices.Backward(p.Builds()) {
-		j, err := fleet.Job(b.ID(), b.Platform, h.worker(b), h.weight(b, p))
-		if err != nil {
-			if !b.Optional {
-				errs = append(errs, err)
-			}
-			continue
-		}
-		out[b] = j
-		if name := b.PlatformName(); len(j.Native) == 0 && !slices.Contains(foreign, name) {
-			foreign = append(foreign, name)
-		}
-	}
-	slices.Reverse(errs)
-	slices.Reverse(foreign)
-	if len(foreign) > 0 && p.Release.Emulation == "warn" && len(errs) == 0 {
-		w.status.Warn(fmt.Sprintf("no worker has %s as its own: steps that run programs need emulation (emulation = \"forbid\" refuses this)", strings.Join(foreign, ", ")))
-	}
-	return out, errors.Join(errs...)
 }

@@ -59,8 +59,9 @@ type planBuildJSON struct {
 	Context    string `json:"context"`
 	Dockerfile string `json:"dockerfile"`
 	Target     string `json:"target,omitempty"`
-	// Workers that may build it, as far as targets.hcl tells.
-	Workers []string `json:"workers"`
+	// Workers that may build it, as far as targets.hcl tells, and how: native,
+	// emulated, or if it reports so.
+	Workers map[string]string `json:"workers"`
 	// Needs are the builds that come before, by context name.
 	Needs    map[string]string `json:"needs,omitempty"`
 	Optional bool              `json:"optional,omitempty"`
@@ -82,13 +83,13 @@ func planView(p *plan.Plan) planJSON {
 		for _, b := range t.Builds {
 			bj := planBuildJSON{
 				Platform: b.PlatformName(), Repository: b.Repository, Optional: b.Optional,
-				Context: *b.Spec.Context, Dockerfile: *b.Spec.Dockerfile,
+				Context: *b.Spec.Context, Dockerfile: *b.Spec.Dockerfile, Workers: map[string]string{},
 			}
 			if b.Spec.Target != nil {
 				bj.Target = *b.Spec.Target
 			}
 			for _, c := range p.Candidates(b.Platform) {
-				bj.Workers = append(bj.Workers, c.Name)
+				bj.Workers[c.Name] = plan.Fit(c, b.Platform)
 			}
 			for name, need := range b.Needs {
 				if bj.Needs == nil {
@@ -118,7 +119,7 @@ func (w *Workspace) showPlan(p *plan.Plan) error {
 			}
 			var workers, after []string
 			for _, c := range p.Candidates(b.Platform) {
-				workers = append(workers, c.Name)
+				workers = append(workers, c.Name+" "+plan.Fit(c, b.Platform))
 			}
 			for _, n := range slices.Sorted(maps.Keys(b.Needs)) {
 				after = append(after, b.Needs[n].ID())

@@ -1,0 +1,84 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/ui"
+	"github.com/archmage-build/archmage/internal/worker"
+)
+
+// WipeOptions say what to remove.
+type WipeOptions struct {
+	// Workers prunes the build cache of every worker.
+	Workers bool
+	// Keep spares cache that was used within this time; 0 removes all.
+	Keep time.Duration
+	// DryRun only says what would go.
+	DryRun bool
+}
+
+// Wipe removes build cache from workers. Nothing in a registry is touched.
+func (w *Workspace) Wipe(ctx context.Context, o WipeOptions) error {
+	_, p, err := w.Load(Selection{})
+	if err != nil {
+		return err
+	}
+	if !o.Workers {
+		return usage("Nothing to wipe", errors.New("say what: -workers removes build cache"))
+	}
+	defer w.status.Close()
+	type row struct {
+		cache, freed int64
+		err          error
+	}
+	rows := make([]row, len(p.Workers))
+	var group sync.WaitGroup
+	for i, spec := range p.Workers {
+		group.Go(func() {
+			rows[i].cache, rows[i].freed, rows[i].err = w.wipeWorker(ctx, spec, w.dial(p), o)
+		})
+	}
+	group.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w.status.Close()
+	title := "FREED"
+	if o.DryRun {
+		title = "WOULD FREE"
+	}
+	t := ui.NewTable(ui.Column{Title: "WORKER"}, ui.Column{Title: "CACHE", Right: true}, ui.Column{Title: title, Right: true})
+	var errs []error
+	for i, spec := range p.Workers {
+		errs = append(errs, rows[i].err)
+		if rows[i].err == nil {
+			t.Row(spec.Name, ui.Bytes(rows[i].cache), ui.Bytes(rows[i].freed))
+		}
+	}
+	return errors.Join(append(errs, t.Write(w.Streams.Out))...)
+}
+
+func (w *Workspace) wipeWorker(ctx context.Context, spec *config.Worker, dial worker.Dialer, o WipeOptions) (cache, freed int64, err error) {
+	c, err := dial(ctx, spec)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	u, err := c.Usage(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if o.DryRun {
+		return u.Cache, u.Reclaimable, nil
+	}
+	freed, err = c.Prune(ctx, o.Keep)
+	if err != nil {
+		return u.Cache, freed, fmt.Errorf("wiping: %w", err)
+	}
+	return u.Cache, freed, nil
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package worker
+
+func localFree(string) *int64 { return nil }
