@@ -102,7 +102,7 @@ func classify(err error) (Verdict, string) {
 	var d *device.Error
 	var r *worker.RunError
 	switch {
-	case errors.Is(err, errNoHTTP):
+	case errors.Is(err, errNoHTTP), errors.Is(err, errNotNatural):
 		return Skipped, err.Error()
 	case errors.As(err, &d):
 		switch d.Kind {

@@ -88,6 +88,9 @@ func (a *junitSuites) add(s junitSuite) {
 
 func (s *junitSuite) add(x Result) {
 	c := junitCase{Name: x.Case, Class: x.Target, Time: seconds(x.Pull + x.Seconds), SystemOut: x.Tail}
+	if c.Name == "" {
+		c.Name = "smoke"
+	}
 	if x.Platform != "" {
 		c.Name += " (" + x.Platform + ")"
 	}

@@ -109,6 +109,13 @@ func files(s *config.Smoke) []string {
 }
 
 func (o *onDevice) tag(ctx context.Context, t *Target, c *Child) (bool, error) {
+	f, err := o.device.Probe(ctx)
+	if err != nil {
+		return false, err
+	}
+	if f.Natural != c.Name() {
+		return false, errNotNatural
+	}
 	want, err := o.device.Pull(ctx, device.PullRequest{Ref: t.ref(c.Digest), Platform: c.Platform, Insecure: t.Insecure})
 	if err != nil {
 		return false, err

@@ -2,6 +2,7 @@ package smoke
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -19,10 +20,15 @@ type Prover interface {
 	pull(ctx context.Context, t *Target, c *Child, picks bool) (pulled, error)
 	// run runs one case on what was pulled.
 	run(ctx context.Context, p pulled, c *Child, s *config.Smoke) (outcome, error)
-	// tag says whether the target's tag gives the child on this machine.
+	// tag says whether the target's tag gives the child on this machine, or
+	// errNotNatural.
 	tag(ctx context.Context, t *Target, c *Child) (bool, error)
 	close() error
 }
+
+// errNotNatural says that the machine takes another platform by itself, so that
+// what it gets for a tag proves nothing.
+var errNotNatural = errors.New("the device takes another platform by itself")
 
 // machine is what a prover said of itself.
 type machine struct {

@@ -152,7 +152,7 @@ func (r *deviceRun) target(ctx context.Context, m machine, t *Target) {
 		return
 	}
 	if r.lost != nil {
-		r.cases(t, r.declared(), r.lost)
+		r.cases(t, r.declared(), r.lost, 0)
 		return
 	}
 	wanted := [][]string{m.platforms}
@@ -199,7 +199,7 @@ func (r *deviceRun) child(ctx context.Context, m machine, t *Target, c *Child) {
 		return
 	}
 	if err != nil {
-		r.cases(t, c, err)
+		r.cases(t, c, err, 0)
 		return
 	}
 	for i, s := range t.Cases {
@@ -217,9 +217,7 @@ func (r *deviceRun) child(ctx context.Context, m machine, t *Target, c *Child) {
 		}
 		r.add(res)
 		if r.lost != nil {
-			rest := *t
-			rest.Cases = t.Cases[i+1:]
-			r.casesFrom(&rest, c, r.lost, i+1, t)
+			r.cases(t, c, r.lost, i+1)
 			return
 		}
 	}
@@ -263,19 +261,16 @@ func (r *deviceRun) one(ctx context.Context, m machine, p pulled, c *Child, s *c
 	}
 }
 
-// cases gives every case of a target the verdict of one error.
-func (r *deviceRun) cases(t *Target, c *Child, err error) { r.casesFrom(t, c, err, 0, t) }
-
-func (r *deviceRun) casesFrom(t *Target, c *Child, err error, first int, whole *Target) {
+// cases gives the cases of a target, from one on, the verdict of an error.
+func (r *deviceRun) cases(t *Target, c *Child, err error, from int) {
 	v, reason := classify(err)
 	if v == Unreachable {
 		r.lost = err
 	}
-	for i := range t.Cases {
-		res := Result{Target: t.Name, Case: caseName(whole, first+i), Verdict: v, Reason: ui.Clean(reason), Hint: hint(err)}
+	for i := from; i < len(t.Cases); i++ {
+		res := Result{Target: t.Name, Case: caseName(t, i), Verdict: v, Reason: ui.Clean(reason), Hint: hint(err)}
 		if c != nil {
-			res.Platform = c.Name()
-			res.Digest = c.Digest.String()
+			res.Platform, res.Digest = c.Name(), c.Digest.String()
 		}
 		r.add(res)
 	}
