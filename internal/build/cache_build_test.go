@@ -1,6 +1,7 @@
 package build
 
 import (
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ ARG TARGETARCH
 RUN /busybox cat /proc/sys/kernel/random/uuid > /$TARGETARCH
 `}))
 	r := rigOn(t, embeddedtest.NewWorker(t).Address, dir)
-	registry := r.host + "/" + "cache/" + strings.TrimPrefix(r.repo(), r.host+"/")
+	registry := r.host + "/cache/" + strings.ToLower(rand.Text())
 	for kind, attrs := range map[string]string{
 		"registry": `
 			cache-to   = ["type=registry,mode=max,ref=` + registry + `:main"]
