@@ -153,7 +153,7 @@ func failure(ctx context.Context, err error, b *plan.Build, workerName string, s
 	}
 	out := &Error{Build: b.ID(), Err: flat(err)}
 	if step := s.failed(err); step != nil {
-		out.Step, out.Log = step.name, step.log.lines
+		out.Step, out.Log = step.name, step.log.last()
 		out.Err = errors.New(step.reason)
 	}
 	for _, src := range errdefs.Sources(err) {

@@ -22,9 +22,10 @@ import (
 	"github.com/archmage-build/archmage/internal/worker"
 )
 
-// Registry is what the workstation carries images to and from, for workers
-// that reach no registry.
+// Registry is what the workstation asks for digests, and carries images to and
+// from for workers that reach no registry.
 type Registry interface {
+	Head(ctx context.Context, ref string) (ocispecs.Descriptor, error)
 	Manifest(ctx context.Context, ref string) (ocispecs.Descriptor, []byte, error)
 	OpenBlob(ctx context.Context, ref string, digest digest.Digest) (io.ReadCloser, error)
 	PutBlob(ctx context.Context, to string, desc ocispecs.Descriptor, open func() (io.ReadCloser, error)) error

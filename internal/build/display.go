@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -99,26 +100,37 @@ type tail struct {
 // place, a progress bar for one, the last state counts.
 func (t *tail) write(stream int, text string) {
 	for line := range strings.Lines(text) {
-		end := strings.HasSuffix(line, "\n")
-		line = strings.TrimRight(line, "\r\n")
+		line, end := strings.CutSuffix(line, "\n")
 		if t.open == stream {
 			last := len(t.lines) - 1
 			line = t.lines[last] + line
 			t.lines = t.lines[:last]
 		}
-		if i := strings.LastIndexByte(line, '\r'); i >= 0 {
-			line = line[i+1:]
+		state := strings.TrimRight(line, "\r")
+		rewritten := len(state) < len(line)
+		state = state[strings.LastIndexByte(state, '\r')+1:]
+		if len(state) > maxLine {
+			state = strings.ToValidUTF8(state[:maxLine], "") + " …"
 		}
-		if len(line) > maxLine {
-			line = strings.ToValidUTF8(line[:maxLine], "") + " …"
+		t.open = 0
+		if !end {
+			t.open = stream
+			if rewritten {
+				state += "\r"
+			}
 		}
-		t.lines = append(t.lines, line)
-		t.open = stream
-		if end {
-			t.open = 0
-		}
+		t.lines = append(t.lines, state)
 	}
 	t.lines = t.lines[max(0, len(t.lines)-logLines):]
+}
+
+// last returns the lines.
+func (t *tail) last() []string {
+	out := slices.Clone(t.lines)
+	if n := len(out); n > 0 {
+		out[n-1] = strings.TrimRight(out[n-1], "\r")
+	}
+	return out
 }
 
 // start gives BuildKit a channel of its own: Solve closes it.
@@ -294,7 +306,7 @@ func (s *localStep) done(err error) {
 func (s *localStep) tail() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.lines
+	return s.out.last()
 }
 
 // Moved shows that a build goes on elsewhere, because its worker is gone.

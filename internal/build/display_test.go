@@ -35,6 +35,8 @@ func TestTail(t *testing.T) {
 		"an empty line":       {[]piece{{1, "a\n"}, {1, "\n"}, {1, "b"}}, []string{"a", "", "b"}},
 		"two streams":         {[]piece{{1, "a"}, {2, "b\n"}, {1, "c\n"}}, []string{"a", "b", "c"}},
 		"a progress bar":      {[]piece{{1, "1%\r2%"}, {1, "\r100%\r\n"}, {1, "done\r\n"}}, []string{"100%", "done"}},
+		"a bar in pieces":     {[]piece{{1, "1%\r"}, {1, "50%\r"}, {1, "100%\r"}}, []string{"100%"}},
+		"a bar that ends":     {[]piece{{1, "1%\r"}, {1, "100%\r"}, {1, "\nb\n"}}, []string{"100%", "b"}},
 		"a very long line":    {[]piece{{1, strings.Repeat("x", maxLine+10)}}, []string{strings.Repeat("x", maxLine) + " …"}},
 		"cut within a letter": {[]piece{{1, strings.Repeat("x", maxLine-1) + "éé"}}, []string{strings.Repeat("x", maxLine-1) + " …"}},
 		"nothing":             {[]piece{{1, ""}}, nil},
@@ -43,7 +45,7 @@ func TestTail(t *testing.T) {
 		for _, p := range tt.pieces {
 			got.write(p.stream, p.text)
 		}
-		if diff := cmp.Diff(tt.want, got.lines); diff != "" {
+		if diff := cmp.Diff(tt.want, got.last()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -180,4 +182,27 @@ func TestNoGoroutineLeft(t *testing.T) {
 	if err := goleak.Find(before); err != nil {
 		t.Error(err)
 	}
+}
+
+func FuzzTail(f *testing.F) {
+	f.Add("a\nb", "c\r\n", true)
+	f.Add("\r\r", "\r\n\r", false)
+	f.Add(strings.Repeat("é", maxLine), "\xff\n", true)
+	f.Fuzz(func(t *testing.T, one, two string, same bool) {
+		var got tail
+		got.write(1, one)
+		stream := 2
+		if same {
+			stream = 1
+		}
+		got.write(stream, two)
+		if len(got.last()) > logLines {
+			t.Errorf("%d lines", len(got.last()))
+		}
+		for _, line := range got.last() {
+			if len(line) > maxLine+len(" …") || strings.ContainsAny(line, "\r\n") {
+				t.Errorf("line %.40q of %d bytes", line, len(line))
+			}
+		}
+	})
 }
