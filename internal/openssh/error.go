@@ -35,7 +35,7 @@ func explain(host, stderr string) error {
 		if f := fingerprint.FindString(said); f != "" {
 			e.Reason += " (" + f + ")"
 		}
-		e.Hint = "connect once by hand (`ssh " + host + "`) and compare its fingerprint, or set accept_new = true"
+		e.Hint = "connect once by hand (`ssh " + host + "`) and compare its fingerprint with the one the host shows (`ssh-keygen -lf`)"
 	case has("Permission denied"):
 		e.Reason = "refuses us: " + lastLine(said)
 		e.Hint = "check the user and the key: `ssh " + host + " true` must work without a password (agent, IdentityFile, authorized_keys)"
@@ -59,10 +59,26 @@ func explain(host, stderr string) error {
 	default:
 		e.Reason = "cannot be reached: " + lastLine(said)
 	}
-	if strings.Contains(said, "UNKNOWN port 65535") || has("stdio forwarding failed") || has("ssh_exchange_identification") {
-		e.Hint = "the way goes through a jump host, which may be what fails; " + e.Hint
+	if has("UNKNOWN port 65535") || has("stdio forwarding failed") {
+		e.Reason = "cannot be reached through its jump host: " + culprit(said)
+		e.Hint = "check the jump host by itself (ProxyJump or ProxyCommand of ~/.ssh/config), and that it reaches the host"
 	}
 	return e
+}
+
+// culprit is the first line in which ssh itself names what failed; what comes
+// after it are consequences.
+func culprit(text string) string {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "ssh: "); ok {
+			return rest
+		}
+		if strings.HasPrefix(line, "channel ") || strings.Contains(line, "Permission denied") || strings.Contains(line, "verification failed") {
+			return line
+		}
+	}
+	return lastLine(text)
 }
 
 func lastLine(text string) string {

@@ -66,26 +66,26 @@ func hint(address string) string {
 }
 
 // tlsReason says in words why a certificate was not accepted, on this side or
-// the other.
+// the other; nil for what has nothing to do with it.
 func tlsReason(text string) error {
 	for _, r := range []struct{ sign, words string }{
+		{"remote error: tls: expired certificate", "it refuses the client certificate, which has expired"},
+		{"remote error: tls: certificate required", "it wants a client certificate: set cert and key in the tls block"},
+		{"remote error: tls: unknown certificate authority", "it refuses the client certificate: its authority is not the one the daemon trusts"},
+		{"remote error: tls: bad certificate", "it refuses the client certificate: check cert and key, and that its authority is the one the daemon trusts"},
 		{"certificate has expired", "its certificate has expired, or is not valid yet"},
 		{"certificate signed by unknown authority", "its certificate is signed by somebody not trusted here: name the authority with tls { ca = \"ca.pem\" }"},
 		{"certificate is valid for", "its certificate is for another name: set tls { server_name = \"…\" } to the name it is for"},
 		{"doesn't contain any IP SANs", "its certificate is for a name, not for the address: set tls { server_name = \"…\" }"},
-		{"certificate required", "it wants a client certificate: set cert and key in the tls block"},
-		{"bad certificate", "it refuses the client certificate: check cert and key, and that its authority is the one the daemon trusts"},
-		{"unknown certificate authority", "it refuses the client certificate: its authority is not the one the daemon trusts"},
-		{"expired certificate", "it refuses the client certificate, which has expired"},
+		{"certificate is not valid for any names", "its certificate is for no name at all: have one made with the daemon's name"},
 		{"first record does not look like a TLS", "it does not speak TLS: remove the tls block, or start buildkitd with its TLS options"},
-		{"could not read certificate/key", "the client certificate or key cannot be read"},
 	} {
 		if strings.Contains(text, r.sign) {
 			words := r.words
 			if i := strings.Index(text, "certificate is valid for"); i >= 0 {
 				words += " (" + strings.Trim(strings.TrimSpace(text[i:]), `"`) + ")"
 			}
-			return errors.New(words)
+			return tlsError(words)
 		}
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -25,9 +24,12 @@ import (
 	"github.com/archmage-build/archmage/internal/openssh"
 )
 
-// ConnectTimeout bounds the first answer of a daemon. Addresses that start a
-// helper process (ssh, docker exec, kubectl) need more than a socket does.
-const ConnectTimeout = 15 * time.Second
+// ConnectTimeout bounds the first answer of a daemon behind a helper process
+// (ssh, docker exec, kubectl), and SocketTimeout that of one at a socket.
+const (
+	ConnectTimeout = 15 * time.Second
+	SocketTimeout  = 5 * time.Second
+)
 
 // Worker is a BuildKit daemon that has answered.
 type Worker struct {
@@ -52,9 +54,6 @@ type Worker struct {
 	Client *client.Client
 
 	link *openssh.Conn
-
-	probing sync.Mutex
-	probed  map[string]bool // what Sift found out, by platform
 }
 
 // DefaultSlots is how many solves a worker runs at a time where targets.hcl
@@ -96,10 +95,20 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 		}
 		e := &ConnectError{Worker: spec.Name, Address: address, Err: reason(err), Hint: hint(address)}
 		var ssh *openssh.Error
+		var unsafe tlsError
 		if errors.As(err, &ssh) {
 			e.Err, e.Hint = ssh, ssh.Hint
+		} else if errors.As(err, &unsafe) {
+			e.Err = unsafe
+		} else if known := diagnoseTLS(ctx, address, spec.TLS); known != nil {
+			e.Err = known
 		}
 		return e
+	}
+	if spec.TLS != nil {
+		if _, err := tlsConfig(spec.TLS, ""); err != nil {
+			return nil, fail(err)
+		}
 	}
 	opts := credentials(spec.TLS)
 	var link *openssh.Conn
@@ -117,14 +126,18 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 		closeLink(link)
 		return nil, fail(err)
 	}
-	probe, cancel := context.WithTimeoutCause(ctx, ConnectTimeout, errNoAnswer)
+	timeout := ConnectTimeout
+	if strings.HasPrefix(address, "unix://") || strings.HasPrefix(address, "tcp://") {
+		timeout = SocketTimeout
+	}
+	probe, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	w, err := ask(probe, c)
 	if err != nil {
 		_ = c.Close() // what went wrong is known
 		closeLink(link)
 		if probe.Err() != nil && ctx.Err() == nil {
-			err = errNoAnswer
+			err = fmt.Errorf("no answer within %s", timeout)
 		}
 		return nil, fail(err)
 	}
@@ -165,8 +178,6 @@ func closeLink(link *openssh.Conn) {
 // or clamp timestamps.
 var errTooOld = errors.New("its BuildKit is too old; v0.13 or newer is needed")
 
-var errNoAnswer = fmt.Errorf("no answer within %s", ConnectTimeout)
-
 func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	info, err := c.Info(ctx)
 	if status.Code(err) == codes.Unimplemented {
@@ -198,12 +209,6 @@ func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	}
 	w.Host = w.Platforms[0]
 	w.Native = native(w.Host)
-	for _, p := range w.Platforms {
-		// Variants of the machine's own architecture are no emulation.
-		if p.OS == w.Host.OS && p.Architecture == w.Host.Architecture && !contains(w.Native, p) {
-			w.Native = append(w.Native, p)
-		}
-	}
 	return w, nil
 }
 
