@@ -10,8 +10,11 @@ import (
 func Build(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
 	platforms *string, // only these platforms: linux/arm64,linux/arm/v6
+	fresh *bool, // build anew, whatever earlier runs have built
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Build(ctx, release.Selection{Targets: list(targets), Platforms: list(platforms)})
+		return w.Build(ctx, release.BuildOptions{
+			Selection: release.Selection{Targets: list(targets), Platforms: list(platforms)}, Fresh: set(fresh),
+		})
 	})
 }

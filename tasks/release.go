@@ -9,8 +9,9 @@ import (
 // Release builds, assembles, annotates, inspects and pushes all targets; tags move last.
 func Release(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
+	fresh *bool, // build anew, whatever earlier runs have built
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Release(ctx, release.Selection{Targets: list(targets)})
+		return w.Release(ctx, release.BuildOptions{Selection: release.Selection{Targets: list(targets)}, Fresh: set(fresh)})
 	})
 }

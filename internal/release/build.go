@@ -16,10 +16,17 @@ import (
 	"github.com/archmage-build/archmage/internal/worker"
 )
 
+// BuildOptions say what to build and how.
+type BuildOptions struct {
+	Selection
+	// Fresh takes nothing from earlier runs.
+	Fresh bool
+}
+
 // Build makes and pushes every platform of the selection, by digest. No tag
 // moves.
-func (w *Workspace) Build(ctx context.Context, s Selection) error {
-	p, err := w.loadPublishable(s)
+func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
+	p, err := w.loadPublishable(o.Selection)
 	if err != nil {
 		return err
 	}
@@ -32,63 +39,92 @@ func (w *Workspace) Build(ctx context.Context, s Selection) error {
 	if err != nil {
 		return err
 	}
-	r, err := w.build(ctx, p, client)
+	r, err := w.build(ctx, p, client, o.Fresh)
 	if err != nil {
 		return err
 	}
 	return w.showBuilt(r)
 }
 
-// build runs all solves of the plan and returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client) (*Record, error) {
+// build gives every build of the plan, from an earlier run or solved now, and
+// returns the record of them.
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
 	epoch, err := build.Epoch(ctx, w.Dir, w.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
-	history := w.history()
-	r, err := w.begin(p, epoch)
+	past := history{}
+	if !fresh {
+		past = w.readHistory()
+	}
+	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
-	fleet, err := w.preflight(ctx, p, client)
-	if err != nil {
-		return nil, err
-	}
-	defer fleet.Close()
-	scratch := w.path("tmp", r.ID)
-	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
-	options := build.Options{
-		Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
-		Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
-		DockerMediaTypes: p.Release.MediaTypes == "docker",
-		Strip:            p.Release.Attestations == "strip",
-		Registry:         client,
-		Scratch:          scratch,
-	}
-	jobs, err := w.jobs(ctx, p, fleet, history, options)
+	err = w.registries(ctx, p, client)
+	w.status.Close()
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
+	run := &solves{
+		record: r, client: client, past: past,
+		options: build.Options{
+			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
+			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+			DockerMediaTypes: p.Release.MediaTypes == "docker",
+			Strip:            p.Release.Attestations == "strip",
+			Registry:         client,
+			Scratch:          w.path("tmp", r.ID),
+		},
+		done:     map[*plan.Build]*outcome{},
+		prepared: map[*plan.Build]bool{},
+	}
+	if err := w.keep(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	if err := w.solve(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return r, r.advance(Built)
+}
+
+// display shows the builds on stderr.
+func (w *Workspace) display(p *plan.Plan) (*build.Display, error) {
 	var out io.Writer = w.Streams.Err
 	if f := w.Streams.Err.File(); f != nil {
 		out = f // the live display needs the terminal itself
 	}
-	display, err := build.NewDisplay(out, build.Mode(w.Progress))
+	d, err := build.NewDisplay(out, build.Mode(w.Progress))
 	if err != nil {
 		return nil, err
 	}
-	display.NameWorkers = len(p.Workers) > 1
-	run := &solves{
-		record: r, client: client, display: display, fleet: fleet, jobs: jobs, options: options,
-		done: map[*plan.Build]*outcome{},
+	d.NameWorkers = len(p.Workers) > 1
+	return d, nil
+}
+
+// solve runs what was not kept. Workers are needed only for that.
+func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error {
+	todo := run.todo(p)
+	if len(todo) == 0 {
+		return nil
 	}
-	err = run.all(ctx, p)
-	display.Close()
-	w.sayMissing(p, run)
+	fleet, err := w.connectFleet(ctx, p)
 	if err != nil {
-		return nil, interrupted(ctx, err)
+		return err
 	}
-	return r, r.advance(Built)
+	defer fleet.Close()
+	run.fleet = fleet
+	if run.jobs, err = w.jobs(ctx, p, todo, fleet, run.past, run.options); err != nil {
+		return err
+	}
+	if run.display, err = w.display(p); err != nil {
+		return err
+	}
+	err = run.all(ctx, todo)
+	run.display.Close()
+	w.sayMissing(todo, run)
+	return err
 }
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
@@ -97,11 +133,13 @@ type solves struct {
 	client  *registry.Client
 	display *build.Display
 	fleet   *worker.Fleet
+	past    history
 	jobs    map[*plan.Build]*worker.Job
 	options build.Options
 	done    map[*plan.Build]*outcome
 
-	mu sync.Mutex // guards the record
+	mu       sync.Mutex // guards the record and prepared
+	prepared map[*plan.Build]bool
 }
 
 // outcome of a build, readable once ended is closed.
@@ -115,13 +153,24 @@ type outcome struct {
 // failed, which is said already, or nobody may build it and it is optional.
 var errBase = errors.New("what it builds on was not built")
 
+// todo are the builds that have no outcome yet, bases first.
+func (s *solves) todo(p *plan.Plan) []*plan.Build {
+	var out []*plan.Build
+	for _, b := range p.Builds() {
+		if s.done[b] == nil {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // all runs every build to its end, whatever happens to the others, and joins
 // their errors in the order of the plan.
-func (s *solves) all(ctx context.Context, p *plan.Plan) error {
-	for _, b := range p.Builds() {
+func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
+	for _, b := range builds {
 		s.done[b] = &outcome{ended: make(chan struct{})}
 	}
-	for _, b := range p.Builds() {
+	for _, b := range builds {
 		go func() {
 			o := s.done[b]
 			defer close(o.ended)
@@ -129,7 +178,7 @@ func (s *solves) all(ctx context.Context, p *plan.Plan) error {
 		}()
 	}
 	var errs []error
-	for _, b := range p.Builds() {
+	for _, b := range builds {
 		o := s.done[b]
 		<-o.ended
 		if o.err != nil && !b.Optional && !errors.Is(o.err, errBase) {
@@ -153,12 +202,18 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if j == nil {
 		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+	if !s.prepared[b] {
+		if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+			return build.Base{}, err
+		}
+	}
+	in, err := build.ReadInputs(ctx, b, bases, s.options)
+	if err != nil {
 		return build.Base{}, err
 	}
 	var by *worker.Worker
 	var res *build.Result
-	err := s.fleet.Do(ctx, j, b.ID(),
+	err = s.fleet.Do(ctx, j, b.ID(),
 		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
 		func(ctx context.Context, w *worker.Worker) error {
 			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
@@ -170,31 +225,36 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res, in)
 }
 
 // note writes a finished build into the record at once: it is not lost when
 // the release ends here.
-func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
+func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
+	return s.put(b, &ChildRecord{
+		Platform: b.PlatformName(), Repository: b.Repository,
+		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
+		Worker: w.Name, Native: w.Builds(b.Platform),
+		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
+		Inputs: in.Digest, Whole: in.Whole,
+	})
+}
+
+func (s *solves) put(b *plan.Build, c *ChildRecord) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var order []string
 	for _, o := range b.Target.Builds {
 		order = append(order, o.PlatformName())
 	}
-	s.record.target(b.Target.Name).put(&ChildRecord{
-		Platform: b.PlatformName(), Repository: b.Repository,
-		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
-		Worker: w.Name, Native: w.Builds(b.Platform),
-		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-	}, order)
+	s.record.target(b.Target.Name).put(c, order)
 	return s.record.save()
 }
 
 // sayMissing names the optional platforms that are not there, and in red:
 // never silently.
-func (w *Workspace) sayMissing(p *plan.Plan, s *solves) {
-	for _, b := range p.Builds() {
+func (w *Workspace) sayMissing(builds []*plan.Build, s *solves) {
+	for _, b := range builds {
 		if err := s.done[b].err; err != nil && b.Optional {
 			reason, _, _ := strings.Cut(err.Error(), "\n")
 			fmt.Fprintf(w.Streams.Err, "%s %s is optional and missing from this release: %s\n", w.Streams.Err.Bad("missing:"), b.ID(), reason)

@@ -7,27 +7,44 @@ import (
 )
 
 // history is what the last release knows of each build: by whom, how long.
-type history map[string]*ChildRecord
+type history map[string]past
 
-// history reads the newest record; there may be none, or none that is
-// readable, which is no reason not to release.
-func (w *Workspace) history() history {
+// readHistory takes, for each build, what the newest record that has it says.
+// A record that cannot be read is named and passed over: it costs a build, and
+// nothing else.
+func (w *Workspace) readHistory() history {
 	h := history{}
-	r, err := w.latest()
+	ids, err := w.recordIDs()
 	if err != nil {
 		return h
 	}
-	for _, t := range r.Targets {
-		for _, c := range t.Children {
-			h[t.Name+" "+c.Platform] = c
+	for _, id := range ids[max(0, len(ids)-historyDepth):] {
+		r, err := readRecord(w.path("releases", id+".json"))
+		if err != nil {
+			w.status.Warn(err.Error() + "; it is left as it is, and not used")
+			continue
+		}
+		for _, t := range r.Targets {
+			for _, c := range t.Children {
+				h[t.Name+" "+c.Platform] = past{c, r.ID}
+			}
 		}
 	}
 	return h
 }
 
+// historyDepth is how many records are looked through.
+const historyDepth = 20
+
+// past is a build of an earlier run.
+type past struct {
+	*ChildRecord
+	release string
+}
+
 // worker that built it last, "" if unknown: its cache is warm.
 func (h history) worker(b *plan.Build) string {
-	if c := h[b.ID()]; c != nil {
+	if c, ok := h[b.ID()]; ok {
 		return c.Worker
 	}
 	return ""
@@ -36,7 +53,7 @@ func (h history) worker(b *plan.Build) string {
 // weight is how long the build and what waits for it took last time.
 func (h history) weight(b *plan.Build, p *plan.Plan) time.Duration {
 	var own, after time.Duration
-	if c := h[b.ID()]; c != nil {
+	if c, ok := h[b.ID()]; ok {
 		own = time.Duration(c.Seconds * float64(time.Second))
 	}
 	for _, o := range p.Builds() {

@@ -14,11 +14,11 @@ import (
 
 // jobs finds who may build what, before anything is built, and says where a
 // worker must do that is not of the architecture.
-func (w *Workspace) jobs(ctx context.Context, p *plan.Plan, fleet *worker.Fleet, h history, o build.Options) (map[*plan.Build]*worker.Job, error) {
+func (w *Workspace) jobs(ctx context.Context, p *plan.Plan, builds []*plan.Build, fleet *worker.Fleet, h history, o build.Options) (map[*plan.Build]*worker.Job, error) {
 	out := map[*plan.Build]*worker.Job{}
 	var foreign []string
 	var errs []error
-	for _, b := range p.Builds() {
+	for _, b := range builds {
 		j, err := fleet.Job(b.ID(), b.Platform, h.worker(b), h.weight(b, p))
 		if err == nil && len(j.Native) == 0 {
 			if err = emulable(ctx, b, j, fleet, o); err == nil && !slices.Contains(foreign, b.PlatformName()) {

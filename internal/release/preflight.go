@@ -111,22 +111,12 @@ func (w *Workspace) connect(ctx context.Context, spec *config.Worker, o worker.O
 	return worker.Connect(ctx, spec, address, o)
 }
 
-// preflight makes everything answer that a build needs, side by side.
-func (w *Workspace) preflight(ctx context.Context, p *plan.Plan, client *registry.Client) (*worker.Fleet, error) {
+// connectFleet connects to the workers.
+func (w *Workspace) connectFleet(ctx context.Context, p *plan.Plan) (*worker.Fleet, error) {
 	start := time.Now()
 	defer w.status.Close()
-	var fleet *worker.Fleet
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.registries(gctx, p, client) })
-	g.Go(func() error {
-		var err error
-		fleet, err = worker.OpenFleet(gctx, p.Workers, p.Release.Emulation, w.dial(p), func(s string) { w.status.Warn(s) })
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		if fleet != nil {
-			fleet.Close()
-		}
+	fleet, err := worker.OpenFleet(ctx, p.Workers, p.Release.Emulation, w.dial(p), func(s string) { w.status.Warn(s) })
+	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	for _, c := range fleet.Workers() {

@@ -40,6 +40,15 @@ const (
 
 var stepOrder = []Step{incomplete, Building, Built, Assembled, Uploaded, Promoting, Promoted, Verified}
 
+// Kind is what a record is of.
+type Kind string
+
+// The kinds of records.
+const (
+	KindRelease  Kind = "release"
+	KindRollback Kind = "rollback"
+)
+
 // Record is the JSON file of one release, .archmage/releases/<id>.json. It is
 // written after each step, so it is the journal too.
 type Record struct {
@@ -50,6 +59,15 @@ type Record struct {
 	// last written.
 	Started time.Time `json:"started"`
 	Updated time.Time `json:"updated"`
+	// Kind is "release", or "rollback" for tags that were put back.
+	Kind Kind `json:"kind"`
+	// Undoes is the release that a rollback took back, Restores the one whose
+	// tags it put back.
+	Undoes   string `json:"undoes,omitempty"`
+	Restores string `json:"restores,omitempty"`
+	// Plan is a digest of the plan: an interrupted release goes on only for the
+	// same one.
+	Plan string `json:"plan,omitempty"`
 	// Epoch is the time that timestamps were clamped to, in seconds since
 	// 1970; nil if they were not.
 	Epoch   *int64          `json:"epoch,omitempty"`
@@ -87,26 +105,34 @@ type ChildRecord struct {
 	Cached int `json:"cached"`
 	// Seconds the build took.
 	Seconds float64 `json:"seconds"`
+	// Inputs is the fingerprint of what it was built from; Whole says that the
+	// fingerprint covers everything.
+	Inputs string `json:"inputs,omitempty"`
+	Whole  bool   `json:"whole,omitempty"`
+	// Kept children were not built in this run: an earlier one had built them
+	// from the same inputs, and the registry still has them.
+	Kept bool `json:"kept,omitempty"`
 }
 
-// begin opens a new record for the plan.
-func (w *Workspace) begin(p *plan.Plan, epoch *time.Time) (*Record, error) {
+// begin opens the record of a release: the newest one where that was
+// interrupted and has the same plan, so that what its tags named before is not
+// forgotten; else a new one. Fresh asks for a new one.
+func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*Record, error) {
 	if err := w.open(); err != nil {
 		return nil, err
 	}
-	var unique [3]byte
-	if _, err := rand.Read(unique[:]); err != nil {
-		return nil, fmt.Errorf("naming the release: %w", err)
+	dgst := planDigest(p)
+	if last, err := w.latest(); err == nil && !fresh && last.Kind == KindRelease && !last.reached(Verified) && last.Plan == dgst {
+		w.say("going on with release %s, which was interrupted", last.ID)
+		last.setEpoch(epoch)
+		return last, nil
 	}
-	now := time.Now().UTC()
-	r := &Record{
-		Schema: RecordSchema, Step: Building, Started: now.Truncate(time.Second),
-		ID: now.Format("20060102T150405Z") + "-" + hex.EncodeToString(unique[:]),
+	r, err := w.newRecord(KindRelease)
+	if err != nil {
+		return nil, err
 	}
-	if epoch != nil {
-		s := epoch.Unix()
-		r.Epoch = &s
-	}
+	r.Plan = dgst
+	r.setEpoch(epoch)
 	for _, t := range p.Targets {
 		tr := &TargetRecord{Name: t.Name, Linked: t.Linked}
 		for _, tag := range t.Tags {
@@ -114,8 +140,53 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time) (*Record, error) {
 		}
 		r.Targets = append(r.Targets, tr)
 	}
-	r.path = w.path("releases", r.ID+".json")
 	return r, r.save()
+}
+
+func (r *Record) setEpoch(epoch *time.Time) {
+	r.Epoch = nil
+	if epoch != nil {
+		s := epoch.Unix()
+		r.Epoch = &s
+	}
+}
+
+// newRecord gives a record its name, which sorts by time. A clock that was put
+// back must not make it an old one, so it sorts behind every other.
+func (w *Workspace) newRecord(k Kind) (*Record, error) {
+	var unique [3]byte
+	if _, err := rand.Read(unique[:]); err != nil {
+		return nil, fmt.Errorf("naming the release: %w", err)
+	}
+	now := time.Now().UTC()
+	stamp := now
+	ids, err := w.recordIDs()
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) > 0 {
+		last, _, _ := strings.Cut(ids[len(ids)-1], "-")
+		if t, err := time.Parse(idTime, last); err == nil && !stamp.After(t) {
+			stamp = t.Add(time.Second)
+		}
+	}
+	r := &Record{Schema: RecordSchema, Kind: k, Step: Building, Started: now.Truncate(time.Second), ID: stamp.Format(idTime) + "-" + hex.EncodeToString(unique[:])}
+	r.path = w.path("releases", r.ID+".json")
+	return r, nil
+}
+
+const idTime = "20060102T150405Z"
+
+// planDigest sums what decides a release besides the inputs of its builds.
+func planDigest(p *plan.Plan) string {
+	data, err := json.Marshal(struct {
+		Plan    planJSON
+		Release any
+	}{planView(p), []any{p.Release.Attestations, p.Release.MediaTypes, p.Release.ArchTags}})
+	if err != nil {
+		return "" // plain strings always encode
+	}
+	return digest.FromBytes(data).String()
 }
 
 // save writes the record whole or not at all.
@@ -211,19 +282,52 @@ func (e *NoRecordError) Remedy() string {
 	return "run `mage build` first, or `mage release` for all of it"
 }
 
+// recordIDs are the names of all records, the oldest first.
+func (w *Workspace) recordIDs() ([]string, error) {
+	entries, err := os.ReadDir(w.path("releases"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, stateError(fmt.Errorf("reading the records: %w", err))
+	}
+	var ids []string
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && !strings.HasPrefix(id, ".") {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
 // latest reads the newest record.
 func (w *Workspace) latest() (*Record, error) {
-	names, err := os.ReadDir(w.path("releases"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the records: %w", err)
+	ids, err := w.recordIDs()
+	if err != nil {
+		return nil, err
 	}
-	for _, n := range slices.Backward(names) {
-		if strings.HasPrefix(n.Name(), ".") || !strings.HasSuffix(n.Name(), ".json") {
-			continue
+	if len(ids) == 0 {
+		return nil, &NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+	}
+	return w.record(ids[len(ids)-1])
+}
+
+// record reads one by its name, or by the beginning of it.
+func (w *Workspace) record(id string) (*Record, error) {
+	ids, err := w.recordIDs()
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, have := range ids {
+		if strings.HasPrefix(have, id) {
+			found = append(found, have)
 		}
-		return readRecord(w.path("releases", n.Name()))
 	}
-	return nil, &NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+	switch len(found) {
+	case 0:
+		return nil, usage("Unknown release", fmt.Errorf("there is no release %q; `mage releases` lists them", id))
+	case 1:
+		return readRecord(w.path("releases", found[0]+".json"))
+	}
+	return nil, usage("Ambiguous release", fmt.Errorf("%q begins the names of %d releases: %s", id, len(found), strings.Join(found, ", ")))
 }
 
 func readRecord(path string) (*Record, error) {
@@ -233,10 +337,30 @@ func readRecord(path string) (*Record, error) {
 	}
 	r := &Record{path: path}
 	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("reading the record %s: %w; move the file away to go on without it", path, err)
+		return nil, &RecordError{Path: path, Err: err}
 	}
 	if r.Schema > RecordSchema {
-		return nil, fmt.Errorf("the record %s is of schema %d and this archmage knows %d: use the newer archmage, or move the file away", path, r.Schema, RecordSchema)
+		return nil, &RecordError{Path: path, Err: fmt.Errorf("it is of schema %d, and this archmage knows %d: a newer one wrote it", r.Schema, RecordSchema)}
+	}
+	if r.ID == "" || r.ID+".json" != filepath.Base(path) {
+		return nil, &RecordError{Path: path, Err: errors.New("it is no record of archmage's")}
 	}
 	return r, nil
+}
+
+// RecordError is a record that cannot be read. It is never written over.
+type RecordError struct {
+	Path string
+	Err  error
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("the record %s is unreadable: %v", e.Path, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// Remedy is what to do next.
+func (e *RecordError) Remedy() string {
+	return "move the file away to go on without it (a release only loses what it had built), or use the archmage that wrote it"
 }

@@ -6,8 +6,8 @@ import (
 
 // Release builds, assembles, annotates, inspects, pushes and tags every
 // selected target. No tag moves before all of them are whole.
-func (w *Workspace) Release(ctx context.Context, s Selection) error {
-	p, err := w.loadPublishable(s)
+func (w *Workspace) Release(ctx context.Context, o BuildOptions) error {
+	p, err := w.loadPublishable(o.Selection)
 	if err != nil {
 		return err
 	}
@@ -20,7 +20,7 @@ func (w *Workspace) Release(ctx context.Context, s Selection) error {
 	if err != nil {
 		return err
 	}
-	r, err := w.build(ctx, p, client)
+	r, err := w.build(ctx, p, client, o.Fresh)
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,11 @@ func (w *Workspace) builtTable(r *Record) error {
 			if !c.Native {
 				by = p.Warn(c.Worker + ", not native")
 			}
-			t.Row(tr.Name, c.Platform, c.Digest.String(), by, fmt.Sprintf("%d/%d", c.Cached, c.Steps),
-				ui.Duration(time.Duration(c.Seconds*float64(time.Second))))
+			cached, took := fmt.Sprintf("%d/%d", c.Cached, c.Steps), ui.Duration(time.Duration(c.Seconds*float64(time.Second)))
+			if c.Kept {
+				cached, took = "kept", ""
+			}
+			t.Row(tr.Name, c.Platform, c.Digest.String(), by, cached, took)
 		}
 	}
 	fmt.Fprintln(w.Streams.Err)

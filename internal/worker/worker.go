@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -54,6 +55,9 @@ type Worker struct {
 	Client *client.Client
 
 	link *openssh.Conn
+
+	probing sync.Mutex
+	probed  map[string]bool // what Sift found out, by platform
 }
 
 // DefaultSlots is how many solves a worker runs at a time where targets.hcl
@@ -209,6 +213,12 @@ func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	}
 	w.Host = w.Platforms[0]
 	w.Native = native(w.Host)
+	for _, p := range w.Platforms {
+		// Variants of the machine's own architecture are no emulation.
+		if p.OS == w.Host.OS && p.Architecture == w.Host.Architecture && !contains(w.Native, p) {
+			w.Native = append(w.Native, p)
+		}
+	}
 	return w, nil
 }
 
