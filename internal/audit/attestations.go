@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func (a *auditor) judgeAttestations() {
 			kinds[image.Digest] = append(kinds[image.Digest], "attestation")
 		}
 	})
-	for name := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		var without []string
 		with := 0
 		for _, n := range a.tree.Images() {
