@@ -76,10 +76,11 @@ func (t *Target) AnnotationList() []Annotation {
 }
 
 // PlatformSpecs are the target's platforms, normalised and in order, without
-// repetition; this machine's under Linux where it names none.
+// repetition; this machine's under Linux where it names none. A target with
+// sources that names none has those of its sources, which are not known here.
 func (t *Target) PlatformSpecs() []ocispecs.Platform {
 	names := t.Platforms
-	if len(names) == 0 {
+	if len(names) == 0 && len(t.Sources) == 0 {
 		names = []string{"local"}
 	}
 	seen := map[string]bool{}

@@ -15,9 +15,19 @@ type PlatformOverride struct {
 	Context    *string            `hcl:"context,optional"`
 	Dockerfile *string            `hcl:"dockerfile,optional"`
 	Target     *string            `hcl:"target,optional"`
-	// OSVersion and OSFeatures are written into the child's descriptor.
-	OSVersion  *string  `hcl:"os_version,optional"`
-	OSFeatures []string `hcl:"os_features,optional"`
+	// Source is the one of the target's sources that the platform comes from,
+	// where the image itself does not say so.
+	Source *string `hcl:"source,optional"`
+	// OS, Architecture, Variant, OSVersion and OSFeatures are written into the
+	// child's descriptor; "", [] or null clears a field.
+	OS           *string  `hcl:"os,optional"`
+	Architecture *string  `hcl:"architecture,optional"`
+	Variant      *string  `hcl:"variant,optional"`
+	OSVersion    *string  `hcl:"os_version,optional"`
+	OSFeatures   []string `hcl:"os_features,optional"`
+	// Repair writes a corrected config, as a new child, where the image's own
+	// contradicts the platform.
+	Repair *bool `hcl:"repair,optional"`
 	// Optional lets a release go out without this platform, by name and in red.
 	Optional *bool `hcl:"optional,optional"`
 
@@ -185,7 +195,22 @@ type Release struct {
 
 	Body hcl.Body `hcl:",body"`
 
+	// Sign signs what is released; left out: nothing is signed.
+	Sign *Sign `hcl:"sign,block"`
+
 	RequireDevices []ocispecs.Platform
+}
+
+// Sign is the `sign` block of the release: a key pair as `cosign
+// generate-key-pair` makes it.
+type Sign struct {
+	// Key is the file of the private key.
+	Key string `hcl:"key"`
+	// PasswordEnv names the environment variable that holds the key's
+	// password; left out: COSIGN_PASSWORD.
+	PasswordEnv string `hcl:"password_env,optional"`
+
+	Body hcl.Body `hcl:",body"`
 }
 
 // ownBlocks are the top-level blocks that bake does not know.
@@ -214,6 +239,19 @@ func defaultRelease() Release {
 	}
 }
 
+// nullClears takes null for "", which clears a field of the descriptor: a
+// decoder takes null for an attribute that was left out.
+func (o *PlatformOverride) nullClears() {
+	for name, value := range map[string]**string{"variant": &o.Variant, "os_version": &o.OSVersion, "os": &o.OS, "architecture": &o.Architecture} {
+		if *value == nil && blockAttr(o.Body, name) != nil {
+			*value = ptr("")
+		}
+	}
+	if o.OSFeatures == nil && blockAttr(o.Body, "os_features") != nil {
+		o.OSFeatures = []string{}
+	}
+}
+
 // mergeOverrides lays over by platform name; what one block leaves out stays.
 func mergeOverrides(base, over []*PlatformOverride) []*PlatformOverride {
 	out := append([]*PlatformOverride(nil), base...)
@@ -228,7 +266,12 @@ next:
 			replace(&m.Context, o.Context)
 			replace(&m.Dockerfile, o.Dockerfile)
 			replace(&m.Target, o.Target)
+			replace(&m.Source, o.Source)
+			replace(&m.OS, o.OS)
+			replace(&m.Architecture, o.Architecture)
+			replace(&m.Variant, o.Variant)
 			replace(&m.OSVersion, o.OSVersion)
+			replace(&m.Repair, o.Repair)
 			replace(&m.Optional, o.Optional)
 			if o.OSFeatures != nil {
 				m.OSFeatures = o.OSFeatures

@@ -58,12 +58,9 @@ func (t *Target) check() hcl.Diagnostics {
 	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
 		fail(t.Where("network", ""), "Invalid network", "The network mode %q is none of default, host and none.", *t.Network)
 	}
+	diags = append(diags, t.checkSources()...)
 	for _, o := range t.Overrides {
-		p, err := ParsePlatform(o.Name)
-		if err != nil {
-			fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "%s", sentence(err))
-		}
-		o.Platform = p
+		diags = append(diags, o.check()...)
 	}
 	if p := t.Prepare; p != nil && len(p.Command) == 0 {
 		fail(at(p.Body, "command", -1), "Empty command", "A prepare block runs a command: command = [\"make\", \"dist\"].")
@@ -278,6 +275,9 @@ func (c *Config) anyTargetRuns(p ocispecs.Platform) bool {
 		if err != nil {
 			return true // said elsewhere
 		}
+		if len(r.Sources) > 0 && len(r.Platforms) == 0 {
+			return true // the sources have platforms that are not known yet
+		}
 		for _, tp := range r.PlatformSpecs() {
 			if FormatPlatform(tp) == FormatPlatform(p) {
 				return true
@@ -294,6 +294,9 @@ func (r *Release) check() hcl.Diagnostics {
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
 	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
 	r.RequireDevices = platformList(r.Body, "require_devices", r.RequireNames, &diags)
+	if r.Sign != nil {
+		diags = append(diags, r.Sign.check()...)
+	}
 	if r.ArchTags != "" {
 		sample := strings.NewReplacer("{tag}", "t", "{os}", "linux", "{arch}", "arm", "{variant}", "v6").Replace(r.ArchTags)
 		if !strings.Contains(r.ArchTags, "{arch}") || !tagPattern.MatchString(sample) {

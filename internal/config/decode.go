@@ -69,6 +69,9 @@ func (c *Config) decodeTargets() hcl.Diagnostics {
 			}
 			var own targetBlocks
 			diags = append(diags, src.scope.decode(src.block.Body, &own)...)
+			for _, o := range own.Overrides {
+				o.nullClears()
+			}
 			t.Overrides = mergeOverrides(t.Overrides, own.Overrides)
 			if own.Prepare != nil {
 				t.Prepare = own.Prepare

@@ -46,6 +46,10 @@ type Target struct {
 	ExtraHosts       map[string]*string `json:"extra-hosts,omitempty" hcl:"extra-hosts,optional" cty:"extra-hosts"`
 	Policy           Policies           `json:"policy,omitempty" hcl:"policy,optional" cty:"policy"`
 
+	// Sources are images that others pushed, of which the index is made; a
+	// target with sources is not built.
+	Sources []string `json:"sources,omitempty" hcl:"sources,optional" cty:"sources"`
+
 	// Overrides are the `platform` blocks, Prepare and Smokes ours too.
 	Overrides []*PlatformOverride `json:"-"`
 	Prepare   *Prepare            `json:"-"`
@@ -169,6 +173,9 @@ func (t *Target) Merge(o *Target) {
 	if o.Platforms != nil {
 		t.Platforms = o.Platforms
 	}
+	if o.Sources != nil {
+		t.Sources = o.Sources
+	}
 	if o.CacheTo != nil {
 		t.CacheTo = o.CacheTo
 	}
@@ -215,6 +222,7 @@ func (t *Target) normalize() {
 	t.Annotations = uniqueStrings(t.Annotations)
 	t.Tags = uniqueStrings(t.Tags)
 	t.Platforms = uniqueStrings(t.Platforms)
+	t.Sources = uniqueStrings(t.Sources)
 	t.NoCacheFilter = uniqueStrings(t.NoCacheFilter)
 	t.Ulimits = uniqueStrings(t.Ulimits)
 	if t.Network != nil && *t.Network == "host" {

@@ -16,9 +16,11 @@ func (p *planner) check(only []ocispecs.Platform) {
 	p.checkTags()
 	for _, t := range p.plan.Targets {
 		p.checkHonoured(t)
+		p.checkSources(t)
 		p.checkWorkers(t)
 	}
-	if len(only) > 0 && len(p.plan.Builds()) == 0 && !p.diags.HasErrors() {
+	sources := slices.ContainsFunc(p.plan.Targets, func(t *Target) bool { return len(t.Sources) > 0 && len(t.Platforms) > 0 })
+	if len(only) > 0 && len(p.plan.Builds()) == 0 && !sources && !p.diags.HasErrors() {
 		p.option("platforms", fmt.Errorf("none of the targets is built for them"))
 	}
 }
@@ -64,6 +66,25 @@ func (p *planner) checkHonoured(t *Target) {
 	}
 	if v := s.Context; v != nil && *v == "-" {
 		p.fail(s.Where("context", ""), "Not honoured: context", "Target %q reads its context from standard input; a release is repeated, so it needs a directory or an address.", t.Name)
+	}
+}
+
+// checkSources refuses what would change images that are taken as they are.
+func (p *planner) checkSources(t *Target) {
+	if len(t.Sources) == 0 {
+		return
+	}
+	for _, text := range t.Spec.Annotations {
+		annotations, err := config.ParseAnnotation(text)
+		if err != nil {
+			continue // said when it was loaded
+		}
+		for _, a := range annotations {
+			if a.Level == "manifest" {
+				p.fail(t.Spec.Where("annotations", text), "Annotation of an image that is not built",
+					"The annotation %q is for the manifests of the images, but target %q takes them from its sources as they are. Write it at the index: \"index:%s=%s\".", text, t.Name, a.Key, a.Value)
+			}
+		}
 	}
 }
 

@@ -126,6 +126,7 @@ func (p *planner) add(name string, above []string) *Target {
 			t.Tags = append(t.Tags, tag)
 		}
 	}
+	t.Sources = spec.Sources
 	p.plan.Targets = append(p.plan.Targets, t)
 	return t
 }
@@ -163,6 +164,10 @@ func (p *planner) place() {
 		}
 	}
 	for _, t := range p.plan.Targets {
+		if len(t.Sources) > 0 {
+			t.Platforms = t.Spec.PlatformSpecs()
+			continue
+		}
 		for _, pl := range t.Spec.PlatformSpecs() {
 			t.Builds = append(t.Builds, &Build{Target: t, Platform: pl, Repository: repo[t]})
 		}
@@ -183,7 +188,10 @@ func (p *planner) override() {
 			}
 		}
 		for _, o := range t.Spec.Overrides {
-			if !slices.ContainsFunc(t.Builds, func(b *Build) bool { return b.PlatformName() == config.FormatPlatform(o.Platform) }) {
+			if len(t.Sources) > 0 && len(t.Platforms) == 0 {
+				continue // which platforms it has is known once the sources are read
+			}
+			if !contains(t.Spec.PlatformSpecs(), o.Platform) {
 				p.fail(o.Body.MissingItemRange().Ptr(), "Platform block without its platform",
 					"Target %q is not built for %s: it is built for %s. Add it to platforms, or remove the block.", t.Name, config.FormatPlatform(o.Platform), strings.Join(platformNames(t), ", "))
 			}
@@ -195,6 +203,17 @@ func (p *planner) override() {
 func (p *planner) narrow(only []ocispecs.Platform) {
 	if len(only) == 0 {
 		return
+	}
+	for _, t := range p.plan.Targets {
+		if len(t.Sources) == 0 {
+			continue
+		}
+		t.Partial = true
+		if len(t.Platforms) == 0 {
+			t.Platforms = slices.Clone(only)
+			continue
+		}
+		t.Platforms = slices.DeleteFunc(t.Platforms, func(pl ocispecs.Platform) bool { return !contains(only, pl) })
 	}
 	keep := map[*Build]bool{}
 	for _, t := range slices.Backward(p.plan.Targets) {
@@ -250,6 +269,11 @@ func (p *planner) link() {
 					continue
 				}
 				bt := p.targets[base]
+				if len(bt.Sources) > 0 {
+					p.fail(t.Spec.Where("contexts", ""), "Base that is not built",
+						"Target %q builds on target %q, which is made of images that exist. Name the image itself: contexts = { %s = \"docker-image://…\" }.", t.Name, base, name)
+					continue
+				}
 				i := slices.IndexFunc(bt.Builds, func(c *Build) bool { return c.PlatformName() == b.PlatformName() })
 				if i < 0 && len(bt.Spec.PlatformSpecs()) == 1 && len(bt.Builds) == 1 {
 					i = 0

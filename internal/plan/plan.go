@@ -34,13 +34,76 @@ type Target struct {
 	Spec *config.Target
 	// Tags are complete references, in the order declared.
 	Tags []Tag
-	// Builds are in the order of `platforms`.
+	// Builds are in the order of `platforms`; a target with sources has none.
 	Builds []*Build
+	// Sources are the images that the target's index is made of, instead of
+	// builds.
+	Sources []string
+	// Platforms are those that a target with sources shall have, in order; nil
+	// means all that its sources have.
+	Platforms []ocispecs.Platform
+	// Partial says that sources may have other platforms too, which are left
+	// out: Options.Platforms asked for some.
+	Partial bool
 	// Needs are the targets named in its contexts.
 	Needs []*Target
 	// Linked targets are built because another needs them; their tags are not
 	// published.
 	Linked bool
+}
+
+// Fields are what a platform block says of the descriptor of an image. Empty
+// ones say nothing.
+type Fields struct {
+	// Platform is the image the block is for.
+	Platform ocispecs.Platform
+	// Source is the one of the target's sources that the image is, where the
+	// image itself does not say that it is for Platform.
+	Source                               string
+	OS, Architecture, Variant, OSVersion string
+	OSFeatures                           []string
+	// Clear names the fields to leave empty: "variant", "os_version",
+	// "os_features".
+	Clear []string
+	// Repair allows to write another config where it contradicts the fields.
+	Repair bool
+}
+
+// Fields are those of the target's platform blocks that say anything, for the
+// platforms that are in the plan.
+func (t *Target) Fields() []Fields {
+	var out []Fields
+	for _, o := range t.Spec.Overrides {
+		if len(t.Sources) == 0 && !slices.ContainsFunc(t.Builds, func(b *Build) bool { return b.PlatformName() == config.FormatPlatform(o.Platform) }) ||
+			t.Partial && !contains(t.Platforms, o.Platform) {
+			continue
+		}
+		f := Fields{Platform: o.Platform, OSFeatures: o.OSFeatures, Repair: o.Repair != nil && *o.Repair}
+		if o.Source != nil {
+			f.Source = *o.Source
+		}
+		for _, field := range []struct {
+			name  string
+			dst   *string
+			value *string
+		}{{"os", &f.OS, o.OS}, {"architecture", &f.Architecture, o.Architecture}, {"variant", &f.Variant, o.Variant}, {"os_version", &f.OSVersion, o.OSVersion}} {
+			switch {
+			case field.value == nil:
+			case *field.value == "":
+				f.Clear = append(f.Clear, field.name)
+			default:
+				*field.dst = *field.value
+			}
+		}
+		if o.OSFeatures != nil && len(o.OSFeatures) == 0 {
+			f.OSFeatures = nil
+			f.Clear = append(f.Clear, "os_features")
+		}
+		if f.Source != "" || f.OS != "" || f.Architecture != "" || f.Variant != "" || f.OSVersion != "" || f.OSFeatures != nil || f.Clear != nil || f.Repair {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Tag is a reference taken apart.
@@ -112,11 +175,22 @@ func (t *Target) Repositories() []string {
 	return out
 }
 
-// Hosts are the registries that the plan pushes to.
+// sourceRepositories are those of the target's sources.
+func (t *Target) sourceRepositories() []string {
+	var out []string
+	for _, s := range t.Sources {
+		if named, err := reference.ParseNormalizedNamed(s); err == nil { // said by config otherwise
+			out = append(out, named.Name())
+		}
+	}
+	return out
+}
+
+// Hosts are the registries that the plan reads sources from or pushes to.
 func (p *Plan) Hosts() []string {
 	var out []string
 	for _, t := range p.Targets {
-		repos := t.Repositories()
+		repos := append(t.Repositories(), t.sourceRepositories()...)
 		for _, b := range t.Builds {
 			repos = append(repos, b.Repository)
 		}
