@@ -219,6 +219,7 @@ type ownBlocks struct {
 	Registries []*Registry `hcl:"registry,block"`
 	Devices    []*Device   `hcl:"device,block"`
 	Releases   []*Release  `hcl:"release,block"`
+	Audits     []*Audit    `hcl:"audit,block"`
 }
 
 // targetBlocks are the blocks of a target that bake does not know.
@@ -226,6 +227,7 @@ type targetBlocks struct {
 	Overrides []*PlatformOverride `hcl:"platform,block"`
 	Prepare   *Prepare            `hcl:"prepare,block"`
 	Smokes    []*Smoke            `hcl:"smoke,block"`
+	Audit     *Audit              `hcl:"audit,block"`
 }
 
 func defaultRelease() Release {

@@ -17,6 +17,7 @@ type Config struct {
 	Registries []*Registry
 	Devices    []*Device
 	Release    Release
+	Audit      *Audit // nil without a block
 
 	// Files are the names of the files read, in the order they were merged.
 	Files []string

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// decodeOwn reads the worker, registry, device and release blocks. Blocks of
+// decodeOwn reads the worker, registry, device, release and audit blocks. Blocks of
 // one name in several files are laid over each other; in one file they are a
 // mistake.
 func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
@@ -48,6 +48,11 @@ func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
 			d.Name = b.Labels[0]
 		case "release":
 			diags = append(diags, sc.decode(b.Body, &c.Release)...)
+		case "audit":
+			var a Audit
+			diags = append(diags, sc.decode(b.Body, &a)...)
+			diags = append(diags, a.check()...)
+			c.Audit = c.Audit.Merge(&a)
 		}
 	}
 	return diags
@@ -79,6 +84,8 @@ func (c *Config) decodeTargets() hcl.Diagnostics {
 			if own.Smokes != nil {
 				t.Smokes = own.Smokes
 			}
+			diags = append(diags, own.Audit.check()...)
+			t.Audit = t.Audit.Merge(own.Audit)
 		}
 	}
 	return diags

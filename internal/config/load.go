@@ -56,6 +56,7 @@ func Load(o Options) (*Config, hcl.Diagnostics) {
 		{Type: "registry", LabelNames: []string{"host"}},
 		{Type: "device", LabelNames: []string{"name"}},
 		{Type: "release"},
+		{Type: "audit"},
 	}}
 	own, bake, ownDiags := hclparser.MergeBodies(bodies).PartialContent(ownSchema)
 	diags = append(diags, ownDiags...)

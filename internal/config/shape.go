@@ -109,7 +109,7 @@ func (s shape) unknownJSON(body hcl.Body, where string) hcl.Diagnostics {
 
 // unlabelled are the block types without a label.
 var unlabelled = map[string]struct{}{
-	"release": {}, "prepare": {}, "smoke": {}, "expect": {}, "http": {}, "tls": {}, "validation": {}, "sign": {},
+	"release": {}, "audit": {}, "prepare": {}, "smoke": {}, "expect": {}, "http": {}, "tls": {}, "validation": {}, "sign": {},
 }
 
 func (s shape) diagnose(kind, name, where string, at hcl.Range) *hcl.Diagnostic {

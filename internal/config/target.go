@@ -54,6 +54,7 @@ type Target struct {
 	Overrides []*PlatformOverride `json:"-"`
 	Prepare   *Prepare            `json:"-"`
 	Smokes    []*Smoke            `json:"-"`
+	Audit     *Audit              `json:"-"`
 
 	sources []source
 	scope   scope
@@ -205,6 +206,7 @@ func (t *Target) Merge(o *Target) {
 	if o.Smokes != nil {
 		t.Smokes = o.Smokes
 	}
+	t.Audit = t.Audit.Merge(o.Audit)
 	t.sources = append(t.sources[:len(t.sources):len(t.sources)], o.sources...)
 	if t.base == nil {
 		t.base = o.base

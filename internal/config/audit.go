@@ -1,0 +1,104 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/moby/patternmatcher"
+)
+
+// Audit is an `audit` block: what of the audit's judgment the user wants
+// otherwise. One at the top is for all targets, one in a target adds to it.
+type Audit struct {
+	// Ignore are the ids of checks that are not wanted.
+	Ignore []string `hcl:"ignore,optional"`
+	// Severity overrides the severity of checks: error, warning or note by id.
+	Severity map[string]string `hcl:"severity,optional"`
+	// Allow are patterns of paths in the image, written as in a .dockerignore,
+	// whose binaries may be for any architecture.
+	Allow []string `hcl:"allow,optional"`
+
+	Body hcl.Body `hcl:",body"`
+}
+
+// AuditChecks are the ids of all checks; docs/audit.md says what they mean.
+var AuditChecks = []string{
+	"elf-architecture", "elf-variant", "elf-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
+	"interpreter-missing", "library-missing", "script-interpreter", "user-missing", "missing-manifest", "missing-config",
+	"missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt", "layer-path", "layer-limit", "diff-id",
+	"layer-type", "platform-missing", "platform-extra", "platform-mismatch", "platform-duplicate", "platform-unnamed",
+	"platform-unknown", "variant-unstated", "empty-index", "schema1", "not-an-image", "graph-depth", "tag-drift",
+	"attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
+	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "setuid", "secret",
+}
+
+var auditSeverities = []string{"error", "warning", "note"}
+
+// Merge returns what a and, where they differ, b say together. Either may be
+// nil.
+func (a *Audit) Merge(b *Audit) *Audit {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	out := &Audit{
+		Ignore: uniqueStrings(append(slices.Clone(a.Ignore), b.Ignore...)),
+		Allow:  uniqueStrings(append(slices.Clone(a.Allow), b.Allow...)),
+		Body:   b.Body,
+	}
+	if len(a.Severity)+len(b.Severity) > 0 {
+		out.Severity = map[string]string{}
+		maps.Copy(out.Severity, a.Severity)
+		maps.Copy(out.Severity, b.Severity)
+	}
+	return out
+}
+
+func (a *Audit) check() hcl.Diagnostics {
+	if a == nil || a.Body == nil {
+		return nil
+	}
+	var diags hcl.Diagnostics
+	fail := func(subject *hcl.Range, summary, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: subject})
+	}
+	id := func(id string, subject *hcl.Range) {
+		if slices.Contains(AuditChecks, id) {
+			return
+		}
+		advice := "docs/audit.md lists them."
+		if near := nearest(id, AuditChecks); near != "" {
+			advice = fmt.Sprintf("Did you mean %q?", near)
+		}
+		fail(subject, "Unknown check", "No check of the audit has the id %q. %s", id, advice)
+	}
+	for i, v := range a.Ignore {
+		id(v, at(a.Body, "ignore", i))
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.Severity)) {
+		subject := at(a.Body, "severity", -1)
+		id(k, subject)
+		if v := a.Severity[k]; !slices.Contains(auditSeverities, v) {
+			fail(subject, "Invalid severity", "The severity %q of %s is none of %s.", v, k, strings.Join(auditSeverities, ", "))
+		}
+	}
+	for i, p := range a.Allow {
+		pattern := strings.TrimPrefix(p, "/")
+		m, err := patternmatcher.New([]string{pattern})
+		if err == nil && pattern != "" {
+			_, err = m.MatchesOrParentMatches("usr/bin/x")
+		}
+		switch {
+		case pattern == "":
+			fail(at(a.Body, "allow", i), "Invalid pattern", "The pattern %q matches nothing. Write it as in a .dockerignore: \"/usr/lib/firmware/**\".", p)
+		case err != nil:
+			fail(at(a.Body, "allow", i), "Invalid pattern", "The pattern %q is malformed: %v. Write it as in a .dockerignore: \"/usr/lib/firmware/**\".", p, err)
+		}
+	}
+	return diags
+}
