@@ -101,10 +101,13 @@ type tail struct {
 func (t *tail) write(stream int, text string) {
 	for line := range strings.Lines(text) {
 		line, end := strings.CutSuffix(line, "\n")
-		if t.open == stream {
-			last := len(t.lines) - 1
+		switch last := len(t.lines) - 1; t.open {
+		case 0:
+		case stream:
 			line = t.lines[last] + line
 			t.lines = t.lines[:last]
+		default:
+			t.lines[last] = strings.TrimRight(t.lines[last], "\r")
 		}
 		state := strings.TrimRight(line, "\r")
 		rewritten := len(state) < len(line)
