@@ -36,6 +36,10 @@ type Image struct {
 	Allowed     int `json:"allowed,omitempty"`
 	// Incomplete says why its file system was not judged, or only in part.
 	Incomplete string `json:"incomplete,omitempty"`
+	// BuiltBy is the worker that built it and ProvenOn the devices it ran on,
+	// for whoever knows that to fill in.
+	BuiltBy  string   `json:"builtBy,omitempty"`
+	ProvenOn []string `json:"provenOn,omitempty"`
 }
 
 // Stats say what an audit took.

@@ -72,6 +72,9 @@ func (r Rules) compile() (*rules, error) {
 		patterns = append(patterns, strings.TrimPrefix(p, "/"))
 	}
 	allow, err := patternmatcher.New(patterns)
+	if err == nil {
+		_, err = allow.MatchesOrParentMatches("usr/bin/hello") // it reads the patterns only now
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the allowed paths %q: %w; they are written as in a .dockerignore", r.Allow, err)
 	}
