@@ -4,28 +4,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Override sets platform fields of an image's descriptor that its config
-// leaves open.
-type Override struct {
-	// Platform is the image it is for.
-	Platform ocispecs.Platform
-	// OSVersion is os.version; "" leaves it.
-	OSVersion string
-	// OSFeatures are os.features; nil leaves them.
-	OSFeatures []string
-}
-
 // Annotate writes annotations and overrides into the draft of a target. It
 // starts from the index as Assemble made it, so to run it again, with the same
 // or other annotations, gives what one run gives. Annotations of the manifest
-// level must be in the images already and are only compared. What was written
-// is read back and compared too.
+// level must be in the images already and are only compared. An override that
+// contradicts an image's config is a PlatformError, unless it may repair. What
+// was written is read back and compared too.
 func Annotate(dir, target string, annotations []Annotation, overrides []Override) (*Draft, error) {
 	d, err := Open(dir, target)
 	if err != nil {
@@ -40,17 +31,21 @@ func Annotate(dir, target string, annotations []Annotation, overrides []Override
 		return nil, d.store.damaged("the assembled index", err)
 	}
 	d.Descriptor.Annotations = nil
+	d.forgetRepairs()
+	var blobs [][]byte
 	for _, o := range overrides {
-		if err := d.override(o); err != nil {
+		made, err := d.override(o)
+		if err != nil {
 			return nil, err
 		}
+		blobs = append(blobs, made...)
 	}
 	for _, a := range annotations {
 		if err := d.annotate(a); err != nil {
 			return nil, err
 		}
 	}
-	if err := d.save(); err != nil {
+	if err := d.save(blobs...); err != nil {
 		return nil, err
 	}
 	written, err := Open(dir, target)
@@ -62,35 +57,10 @@ func Annotate(dir, target string, annotations []Annotation, overrides []Override
 			return nil, err
 		}
 	}
+	if err := written.comparePlatforms(d.Index.Manifests); err != nil {
+		return nil, err
+	}
 	return written, nil
-}
-
-func (d *Draft) override(o Override) error {
-	matched, err := d.matching(&o.Platform)
-	if err != nil {
-		return fmt.Errorf("overriding the platform of target %q: %w", d.Target, err)
-	}
-	for _, i := range matched {
-		desc := &d.Index.Manifests[i]
-		config := *desc.Platform // taken from the config by Assemble
-		p := config
-		if o.OSVersion != "" {
-			if config.OSVersion != "" && config.OSVersion != o.OSVersion {
-				return &PlatformError{d.Target, format(o.Platform), fmt.Sprintf("os_version %q contradicts the image's config, which says %q; remove the override or build from another base", o.OSVersion, config.OSVersion)}
-			}
-			p.OSVersion = o.OSVersion
-		}
-		if o.OSFeatures != nil {
-			for _, feature := range config.OSFeatures {
-				if !slices.Contains(o.OSFeatures, feature) {
-					return &PlatformError{d.Target, format(o.Platform), fmt.Sprintf("os_features %q leave out %q, which the image's config needs", o.OSFeatures, feature)}
-				}
-			}
-			p.OSFeatures = slices.Clone(o.OSFeatures)
-		}
-		desc.Platform = &p
-	}
-	return nil
 }
 
 func (d *Draft) annotate(a Annotation) error {
@@ -105,7 +75,7 @@ func (d *Draft) annotate(a Annotation) error {
 		set(&d.Index.Annotations, a)
 	case LevelIndexDescriptor:
 		switch a.Key {
-		case ocispecs.AnnotationRefName, annotationBase, annotationSources:
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired:
 			return wrap(errors.New("the draft needs this key itself; use another"))
 		}
 		set(&d.Descriptor.Annotations, a)
@@ -208,6 +178,20 @@ func (d *Draft) compare(a Annotation) error {
 		}
 		if err := check("the image of "+name, m.Annotations, "it was built without it: run build again"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// comparePlatforms looks for the platform of each descriptor in what was
+// written.
+func (d *Draft) comparePlatforms(want []ocispecs.Descriptor) error {
+	if len(want) != len(d.Index.Manifests) {
+		return fmt.Errorf("reading back the draft of target %q: it has %d manifests, not %d; run annotate again", d.Target, len(d.Index.Manifests), len(want))
+	}
+	for i, have := range d.Index.Manifests {
+		if !reflect.DeepEqual(have.Platform, want[i].Platform) || have.Digest != want[i].Digest {
+			return fmt.Errorf("reading back the draft of target %q: manifest %d is %s for %v, not %s for %v; run annotate again", d.Target, i+1, have.Digest, have.Platform, want[i].Digest, want[i].Platform)
 		}
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -18,23 +17,39 @@ import (
 
 // Child is one platform of a target, as it was pushed.
 type Child struct {
+	// Ref is the reference that Resolve found it by; "" for one that was built.
+	Ref string
 	// Repository holds it, "localhost:5000/hello".
 	Repository string
 	// Digest names a manifest, or an index of one platform with its
 	// attestations, as BuildKit pushes it.
 	Digest digest.Digest
-	// Platform is the platform it was asked for.
+	// Platform is the platform it was asked for, or is said to be for.
 	Platform ocispecs.Platform
+	// Attestations are the descriptors of the attestation manifests that an
+	// index held beside it. Those within an index that Digest names are found.
+	Attestations []ocispecs.Descriptor
+
+	// read is what Resolve read already.
+	read *part
+	// repair allows to correct the config.
+	repair bool
 }
 
 // Assembly says what an index is made of.
 type Assembly struct {
 	// Target names the draft.
 	Target string
-	// Platforms is what the index shall have, in this order.
+	// Platforms is what the index shall have, in this order; nil means those
+	// of the children, in theirs.
 	Platforms []ocispecs.Platform
+	// Partial leaves children of other platforms out instead of refusing them.
+	Partial bool
 	// Children are the images, one a platform, in any order.
 	Children []Child
+	// Overrides say which source is for which platform, what may be repaired
+	// and what may be missing. Their fields are for Annotate.
+	Overrides []Override
 	// Docker makes a manifest list of Docker's media types instead of an OCI
 	// index.
 	Docker bool
@@ -76,6 +91,9 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 	var blobs [][]byte
 	for i, p := range parts {
 		name := format(ordered[i].Platform)
+		if p.repaired != nil {
+			d.repaired = append(d.repaired, *p.repaired)
+		}
 		if other, twice := seen[p.desc.Digest]; twice {
 			return nil, &PlatformError{a.Target, name, fmt.Sprintf("it is the same image as %s (%s)", other, p.desc.Digest)}
 		}
@@ -97,17 +115,23 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 // arrange puts the children into the order of the platforms and refuses what
 // does not fit one to one.
 func arrange(a Assembly) ([]Child, error) {
-	if len(a.Platforms) == 0 {
+	children, err := claim(a)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.Platforms) == 0 && len(children) == 0 {
 		return nil, fmt.Errorf("assembling target %q: it has no platforms; list them in its platforms attribute", a.Target)
 	}
 	byPlatform := map[string]Child{}
-	for _, child := range a.Children {
-		child.Platform = platforms.Normalize(child.Platform)
+	for _, child := range children {
 		key := format(child.Platform)
 		if other, twice := byPlatform[key]; twice {
-			return nil, &PlatformError{a.Target, key, fmt.Sprintf("two images were given (%s and %s); a client would take the first and never see the other", other.Digest, child.Digest)}
+			return nil, &PlatformError{a.Target, key, fmt.Sprintf("two images were given (%s and %s); a client would take the first and never see the other%s", other, child, claimHint(child))}
 		}
 		byPlatform[key] = child
+	}
+	if a.Platforms == nil {
+		return children, nil
 	}
 	ordered := make([]Child, 0, len(a.Platforms))
 	asked := map[string]bool{}
@@ -118,14 +142,23 @@ func arrange(a Assembly) ([]Child, error) {
 		}
 		asked[key] = true
 		child, ok := byPlatform[key]
+		if !ok && a.mayMiss(p) {
+			continue
+		}
 		if !ok {
-			return nil, &PlatformError{a.Target, key, "its image is missing; run build first"}
+			return nil, &PlatformError{a.Target, key, missing(children)}
 		}
 		delete(byPlatform, key)
 		ordered = append(ordered, child)
 	}
-	if len(byPlatform) > 0 {
+	if len(ordered) == 0 {
+		return nil, fmt.Errorf("assembling target %q: none of its platforms has an image; build them, or name other sources", a.Target)
+	}
+	if len(byPlatform) > 0 && !a.Partial {
 		surplus := slices.Sorted(maps.Keys(byPlatform))
+		if from := byPlatform[surplus[0]]; from.Ref != "" {
+			return nil, &PlatformError{a.Target, surplus[0], fmt.Sprintf("source %q has it but platforms does not (not asked for: %s); add it there, or leave platforms out to take all", from.Ref, strings.Join(surplus, ", "))}
+		}
 		return nil, &PlatformError{a.Target, surplus[0], fmt.Sprintf("it was built but is not in platforms (not asked for: %s)", strings.Join(surplus, ", "))}
 	}
 	return ordered, nil
@@ -134,6 +167,8 @@ func arrange(a Assembly) ([]Child, error) {
 // part is what a child brings into an index.
 type part struct {
 	desc         ocispecs.Descriptor
+	stated       *ocispecs.Platform // by the index it was found in
+	repaired     *Repaired
 	manifest     []byte
 	config       []byte
 	attestations []part
@@ -165,11 +200,14 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 	if err != nil {
 		return part{}, wrap(err)
 	}
-	desc, raw, err := client.Manifest(ctx, ref)
-	if err != nil {
+	var desc ocispecs.Descriptor
+	var raw []byte
+	if child.read != nil {
+		desc, raw = child.read.desc, child.read.manifest
+	} else if desc, raw, err = client.Manifest(ctx, ref); err != nil {
 		return part{}, wrap(err)
 	}
-	attestations := []ocispecs.Descriptor{}
+	attestations := slices.Clone(child.Attestations)
 	if isIndex(desc.MediaType) {
 		var inner ocispecs.Index
 		if err := json.Unmarshal(raw, &inner); err != nil {
@@ -197,17 +235,35 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 		return part{}, bad("%s is no image but %q", ref, desc.MediaType)
 	}
 	p := part{desc: desc, manifest: raw}
-	if p.config, err = s.readConfig(ctx, client, ref, raw); err != nil {
+	if child.read != nil {
+		p.config = child.read.config
+	} else if p.config, err = s.readConfig(ctx, client, ref, raw); err != nil {
 		return part{}, wrap(err)
 	}
 	config, err := configPlatform(p.config)
 	if err != nil {
 		return part{}, bad("%s: %v; is it an image?", ref, err)
 	}
-	if difference := contradicts(config, child.Platform); difference != "" {
+	difference := contradicts(config, child.Platform)
+	if difference != "" && !child.repair {
+		if child.Ref != "" {
+			return part{}, bad("the image is for something else: %s (%s); if its config is what is wrong, claim it: platform %q { source = %q, repair = true }", difference, ref, format(child.Platform), child.Ref)
+		}
 		return part{}, bad("the image is for something else: %s (%s); check FROM --platform and what the Dockerfile copies in", difference, ref)
 	}
 	p.desc.Platform = &config
+	if difference != "" {
+		was := p.desc.Digest
+		fixed := child.Platform
+		if p, err = p.correct(fixed); err != nil {
+			return part{}, wrap(fmt.Errorf("repairing %q: %w", ref, err))
+		}
+		p.repaired = &Repaired{Platform: format(fixed), From: was, To: p.desc.Digest}
+		if !a.StripAttestations {
+			p.repaired.Attestations = len(attestations)
+		}
+		attestations = nil // they are about what it was
+	}
 	if a.Docker && p.desc.MediaType != MediaTypeDockerManifest {
 		return part{}, bad("%s is of the OCI media type %q and media_types is \"docker\"; build it anew, or set media_types = \"oci\"", ref, p.desc.MediaType)
 	}

@@ -37,6 +37,8 @@ const (
 	// annotationSources is a JSON object: digest of a child or attestation to
 	// the repository that holds it.
 	annotationSources = "io.github.archmage-build.sources"
+	// annotationRepaired is a JSON list of Repaired.
+	annotationRepaired = "io.github.archmage-build.repaired"
 )
 
 // Draft is an index on disk that was not pushed yet.
@@ -51,9 +53,10 @@ type Draft struct {
 	// Index is Raw, decoded.
 	Index ocispecs.Index
 
-	base    digest.Digest
-	sources map[digest.Digest]string
-	store   store
+	base     digest.Digest
+	sources  map[digest.Digest]string
+	repaired []Repaired
+	store    store
 }
 
 // Open reads the draft of a target from a layout directory. Its manifests are
@@ -124,11 +127,16 @@ func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
 	if err := json.Unmarshal([]byte(desc.Annotations[annotationSources]), &d.sources); err != nil {
 		return nil, s.damaged("the sources of "+target, err)
 	}
+	if text, ok := desc.Annotations[annotationRepaired]; ok {
+		if err := json.Unmarshal([]byte(text), &d.repaired); err != nil {
+			return nil, s.damaged("the repaired children of "+target, err)
+		}
+	}
 	d.Descriptor = desc
 	d.Descriptor.Annotations = nil
 	for key, value := range desc.Annotations {
 		switch key {
-		case ocispecs.AnnotationRefName, annotationBase, annotationSources:
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired:
 		default:
 			if d.Descriptor.Annotations == nil {
 				d.Descriptor.Annotations = map[string]string{}
@@ -162,6 +170,13 @@ func (d *Draft) save(blobs ...[]byte) error {
 		ocispecs.AnnotationRefName: d.Target,
 		annotationBase:             d.base.String(),
 		annotationSources:          string(sources),
+	}
+	if len(d.repaired) > 0 {
+		repaired, err := json.Marshal(d.repaired)
+		if err != nil {
+			return fmt.Errorf("encoding the repaired children of %q: %w", d.Target, err)
+		}
+		desc.Annotations[annotationRepaired] = string(repaired)
 	}
 	for key, value := range d.Descriptor.Annotations {
 		desc.Annotations[key] = value

@@ -61,5 +61,11 @@ func withoutFeatures(p ocispecs.Platform) ocispecs.Platform {
 	return p
 }
 
+// normalized is platforms.Normalize, which keeps what the caller holds.
+func normalized(p ocispecs.Platform) ocispecs.Platform {
+	p.OSFeatures = slices.Clone(p.OSFeatures)
+	return platforms.Normalize(p)
+}
+
 // format is a platform as users write it, normalised.
 func format(p ocispecs.Platform) string { return platforms.FormatAll(platforms.Normalize(p)) }

@@ -1,10 +1,12 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -69,11 +71,19 @@ func upload(ctx context.Context, client *registry.Client, d *Draft, repo string)
 		for _, blob := range append([]ocispecs.Descriptor{m.Config}, m.Layers...) {
 			blobs[blob.Digest] = blobCopy{from: d.Source(desc.Digest), desc: blob}
 		}
+		if d.isRepaired(desc.Digest) {
+			blobs[m.Config.Digest] = blobCopy{desc: m.Config}
+		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(client.Jobs())
 	for _, blob := range blobs {
-		g.Go(func() error { return client.CopyBlob(gctx, blob.from, repo, blob.desc) })
+		g.Go(func() error {
+			if blob.from == "" {
+				return d.putConfig(gctx, client, repo, blob.desc)
+			}
+			return client.CopyBlob(gctx, blob.from, repo, blob.desc)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -93,8 +103,17 @@ func upload(ctx context.Context, client *registry.Client, d *Draft, repo string)
 	return putByDigest(ctx, client, repo, d.Descriptor, d.Raw)
 }
 
+// putConfig uploads the config of a repaired child, which only the draft has.
+func (d *Draft) putConfig(ctx context.Context, client *registry.Client, repo string, desc ocispecs.Descriptor) error {
+	raw, err := d.Blob(desc)
+	if err != nil {
+		return err
+	}
+	return client.PutBlob(ctx, repo, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+}
+
 type blobCopy struct {
-	from string
+	from string // "" for a config that only the draft has
 	desc ocispecs.Descriptor
 }
 
@@ -120,8 +139,8 @@ func (d *Draft) missing(ctx context.Context, client *registry.Client, repo strin
 			if err != nil || have {
 				return err
 			}
-			if source == repo {
-				return fmt.Errorf("the manifest %s that was built is no longer there; run build again", desc.Digest)
+			if source == repo && !d.isRepaired(desc.Digest) {
+				return fmt.Errorf("the manifest %s that was built is no longer there; run build again (or push its source again)", desc.Digest)
 			}
 			mu.Lock()
 			defer mu.Unlock()

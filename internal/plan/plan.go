@@ -67,6 +67,8 @@ type Fields struct {
 	Clear []string
 	// Repair allows to write another config where it contradicts the fields.
 	Repair bool
+	// Optional lets the index be without the platform.
+	Optional bool
 }
 
 // Fields are those of the target's platform blocks that say anything, for the
@@ -78,7 +80,7 @@ func (t *Target) Fields() []Fields {
 			t.Partial && !contains(t.Platforms, o.Platform) {
 			continue
 		}
-		f := Fields{Platform: o.Platform, OSFeatures: o.OSFeatures, Repair: o.Repair != nil && *o.Repair}
+		f := Fields{Platform: o.Platform, OSFeatures: o.OSFeatures, Repair: o.Repair != nil && *o.Repair, Optional: o.Optional != nil && *o.Optional}
 		if o.Source != nil {
 			f.Source = *o.Source
 		}
