@@ -31,7 +31,7 @@ type Move struct {
 	Tag string `json:"tag"`
 	// Platform is set for the tag of one architecture.
 	Platform string `json:"platform,omitempty"`
-	// Digest is what the tag shall name.
+	// Digest is what the tag shall name; "" if it shall not exist.
 	Digest digest.Digest `json:"digest"`
 	// Previous is what the tag named before; "" if it did not exist.
 	Previous digest.Digest `json:"previous,omitempty"`
@@ -116,10 +116,16 @@ func wanter(m Move) string {
 	return fmt.Sprintf("target %q", m.Target)
 }
 
-// rank orders moves: what people pull by default goes last.
+// rankRemoved is the rank of tags that go away.
+const rankRemoved = 3
+
+// rank orders moves: what people pull by default goes last, but for what goes
+// away.
 func (m Move) rank() int {
 	tag := m.Tag[strings.LastIndex(m.Tag, ":")+1:]
 	switch {
+	case m.Digest == "":
+		return rankRemoved
 	case m.Platform != "":
 		return 0
 	case tag == "latest" || strings.HasPrefix(tag, "latest-") || strings.HasSuffix(tag, "-latest"):

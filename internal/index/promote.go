@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,9 @@ type Promotion struct {
 // Promote moves tags to manifests that Upload brought, in the order of Moves.
 // All tags are read first: if one names neither what it named before nor what
 // it shall name, nothing moves (ConflictError). A tag that is there already is
-// not written.
+// not written, so an immutable one that has its digest is well. A move without
+// a digest removes its tag, after all others; where the registry does not, the
+// rest is done all the same and an UntagError names the tags.
 func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
 	present, err := heads(ctx, client, moves)
 	if err != nil {
@@ -71,7 +74,8 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		return err
 	}
 	var journal sync.Mutex
-	for rank := 0; rank <= 2; rank++ {
+	var kept UntagError
+	for rank := 0; rank <= rankRemoved; rank++ {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(client.Jobs())
 		for i, m := range due {
@@ -87,7 +91,27 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 						return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
 					}
 				}
+				if rank == rankRemoved {
+					err := client.Untag(gctx, m.Tag)
+					var e *registry.Error
+					if errors.As(err, &e) && e.Kind == registry.Unsupported {
+						journal.Lock()
+						defer journal.Unlock()
+						kept.Tags, kept.Digests = append(kept.Tags, m.Tag), append(kept.Digests, m.Previous)
+						kept.Err = cmp.Or(kept.Err, err)
+						return nil
+					}
+					if err != nil {
+						return fmt.Errorf("removing tag %q: %w", m.Tag, err)
+					}
+					return nil
+				}
 				if err := client.PutManifest(gctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
+					// Another run of the same release may have been faster, and
+					// the tag may not be written twice.
+					if now, headErr := client.Head(gctx, m.Tag); headErr == nil && now.Digest == m.Digest {
+						return nil
+					}
 					return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
 				}
 				return nil
@@ -96,6 +120,9 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		if err := g.Wait(); err != nil {
 			return err
 		}
+	}
+	if len(kept.Tags) > 0 {
+		return &kept
 	}
 	return nil
 }
@@ -111,6 +138,9 @@ func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) 
 	first := map[string]int{}
 	at := make([]string, len(moves))
 	for i, m := range moves {
+		if m.Digest == "" {
+			continue
+		}
 		ref, err := registry.At(m.Tag[:strings.LastIndex(m.Tag, ":")], m.Digest)
 		if err != nil {
 			return nil, err
@@ -136,8 +166,10 @@ func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	for i := range moves {
-		manifests[i] = manifests[first[at[i]]]
+	for i, m := range moves {
+		if m.Digest != "" {
+			manifests[i] = manifests[first[at[i]]]
+		}
 	}
 	return manifests, nil
 }

@@ -29,7 +29,7 @@ func Verify(ctx context.Context, client *registry.Client, moves []Move) error {
 	for i, m := range moves {
 		found := present[i]
 		at := place{m.Tag[:strings.LastIndex(m.Tag, ":")], m.Digest}
-		if found == m.Digest && !read[at] {
+		if found == m.Digest && found != "" && !read[at] {
 			read[at] = true
 			desc, _, err := client.Manifest(ctx, m.Tag)
 			if err != nil {
@@ -38,7 +38,7 @@ func Verify(ctx context.Context, client *registry.Client, moves []Move) error {
 			found = desc.Digest
 		}
 		if found != m.Digest {
-			wrong = append(wrong, fmt.Errorf("reading tag %q back: it names %s, not %s; another release may have moved it: release again", m.Tag, orNothing(found), m.Digest))
+			wrong = append(wrong, fmt.Errorf("reading tag %q back: it names %s, not %s; another release may have moved it: release again", m.Tag, orNothing(found), orNothing(m.Digest)))
 		}
 	}
 	return errors.Join(wrong...)

@@ -22,6 +22,7 @@ const (
 	NotFound                 // the repository, manifest or blob does not exist
 	Quota                    // too many requests
 	Unavailable              // it answers 5xx, however often it is asked
+	Unsupported              // it does not do what was asked
 	Corrupt                  // the bytes are not those the digest or size names
 )
 
