@@ -43,7 +43,7 @@ func TestCommand(t *testing.T) {
 // However many commands run, the host sees one connection.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
-	s := sshtest.Start(t, sshtest.Options{Config: "MaxStartups 1"})
+	s := sshtest.Start(t, sshtest.Options{})
 	c := dial(t, s, openssh.Options{})
 	first, err := c.Command(t.Context(), "sh", "-c", "echo $SSH_CONNECTION").Output()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -30,11 +31,17 @@ func reason(err error) error {
 	if err := tlsReason(text); err != nil {
 		return err
 	}
-	text = strings.TrimPrefix(text, "connection error: desc = ")
-	text = strings.Trim(text, `"`)
-	text = strings.TrimPrefix(text, "transport: ")
-	text = strings.TrimPrefix(text, "Error while dialing: ")
-	text = strings.TrimPrefix(text, "authentication handshake failed: ")
+	if _, desc, ok := strings.Cut(text, "connection error: desc = "); ok {
+		if plain, err := strconv.Unquote(desc); err == nil {
+			text = plain
+		}
+	}
+	if err := helperReason(text); err != nil {
+		return err
+	}
+	for _, prefix := range []string{"transport: ", "Error while dialing: ", "authentication handshake failed: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
 	switch {
 	case strings.Contains(text, "no such file or directory"):
 		return errors.New("there is no such socket")
@@ -46,6 +53,20 @@ func reason(err error) error {
 		return errors.New("what listens there is no BuildKit daemon (" + text + ")")
 	}
 	return errors.New(text)
+}
+
+// helperReason takes what a helper process (docker exec, kubectl exec) said
+// last out of the error that commandconn makes of its end.
+func helperReason(text string) error {
+	if !strings.Contains(text, "command [") || !strings.Contains(text, "has exited with") {
+		return nil
+	}
+	_, said, ok := strings.Cut(text, "stderr=")
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	if last := lines[len(lines)-1]; ok && last != "" {
+		return errors.New(last)
+	}
+	return nil
 }
 
 func hint(address string) string {

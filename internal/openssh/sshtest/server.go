@@ -112,7 +112,12 @@ MaxSessions 100
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Kill)
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("sshd said:\n%s", s.read(t, "sshd.log"))
+		}
+	})
 	s.await(t, net.JoinHostPort(listen, fmt.Sprint(s.Port)))
 	return s
 }
