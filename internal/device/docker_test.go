@@ -357,7 +357,7 @@ func TestWipe(t *testing.T) {
 	foreign := b.pull(t, push(t, other, here(t), []byte("another program")))
 	e.Run(t, "tag", image.ID.String(), ours+":1.0")
 	e.Run(t, "tag", image.ID.String(), ours+":latest")
-	e.Run(t, "create", "--name", "left", "--label", "build.archmage=smoke", "--label", "build.archmage.owner=test", image.ID.String())
+	e.Run(t, "create", "--name", "left", "--label", "build.archmage=smoke", "--label", "build.archmage.owner=test/bench", image.ID.String())
 	e.Run(t, "create", "--name", "expired", "--label", "build.archmage=smoke", "--label", "build.archmage.until=1", image.ID.String())
 	e.Run(t, "create", "--name", "busy", "--label", "build.archmage=smoke", "--label", "build.archmage.until=9999999999", foreign.ID.String())
 	wipe := func(t *testing.T, req device.WipeRequest) *device.WipeReport {

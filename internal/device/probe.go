@@ -63,27 +63,22 @@ say machine "$(uname -m)"
 sed -n 's/^\(model name\|Processor\|Model\)[[:space:]]*: */model=/p' /proc/cpuinfo 2>/dev/null | head -n 1
 sed -n 's/^\(Features\|flags\)[[:space:]]*: */features=/p' /proc/cpuinfo 2>/dev/null | head -n 1
 setarch linux32 true >/dev/null 2>&1 && say compat32 yes
-for f in /proc/sys/fs/binfmt_misc/*; do
-  case "$f" in */register|*/status) continue;; esac
-  [ -r "$f" ] && head -n 1 "$f" 2>/dev/null | grep -q '^enabled' && grep -q '^interpreter.*qemu' "$f" && say mask "${f##*/}"
-done
+for f in $(grep -sl '^interpreter.*qemu' /proc/sys/fs/binfmt_misc/* | xargs grep -sl '^enabled' /dev/null); do say mask "${f##*/}"; done
 say default "$DOCKER_DEFAULT_PLATFORM"
 for r in @RUNTIMES@; do
   command -v "$r" >/dev/null 2>&1 || continue
   case "$r" in
     docker)  v=$(docker version --format '{{.Server.Version}} {{.Server.Arch}}' 2>&1) ;;
-    podman)  v=$(podman info --format '{{.Version.Version}} {{.Host.Arch}}' 2>&1) ;;
-    nerdctl) v=$(nerdctl version --format '{{.Client.Version}}' 2>&1 && nerdctl info --format '{{.Architecture}}' 2>&1) ;;
+    podman)  v=$(podman info --format '{{.Version.Version}} {{.Host.Arch}} {{.Store.GraphRoot}}' 2>&1) ;;
+    nerdctl) v=$(nerdctl version --format '{{.Client.Version}}' 2>&1 && nerdctl info --format '{{.Architecture}} /var/lib/containerd' 2>&1) ;;
   esac
   if [ $? -ne 0 ]; then say refused "$r $(printf %s "$v" | tr '\n' ' ')"; continue; fi
-  say runtime "$r $(printf %s "$v" | tail -n 2 | tr '\n' ' ')"
-  case "$r" in
-    docker) root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null) ;;
-    podman) root=$(podman info --format '{{.Store.GraphRoot}}' 2>/dev/null) ;;
-    *) root=/var/lib/containerd ;;
-  esac
-  while [ -n "$root" ] && [ ! -e "$root" ]; do root=${root%/*}; done
-  say free "$(df -Pk "${root:-/}" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+  [ "$r" = docker ] && v="$v $(docker info --format '{{.DockerRootDir}}' 2>/dev/null)"
+  v=$(printf %s "$v" | tail -n 2 | tr '\n' ' ')
+  say runtime "$r $v"
+  root=/${v#*/}; root=${root% }
+  while [ ! -e "$root" ]; do root=${root%/*}; root=${root:-/}; done
+  say free "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
   break
 done
 exit 0

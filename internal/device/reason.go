@@ -65,7 +65,7 @@ func pullReason(text string) *Error {
 		e.Kind, e.Hint = DiskFull, "free space on the device: `mage wipe -device=NAME`, or remove images there"
 	case any("manifest unknown", "not found", "name unknown", "404"):
 		e.Kind, e.Hint = NotThere, "the registry does not have that digest (any more): build and push it again with `mage build`"
-	case any("unauthorized", "authentication required", "access denied", "denied:", "403 forbidden"):
+	case any("unauthorized", "authentication required", "no basic auth credentials", "access denied", "denied:", "403 forbidden"):
 		e.Kind, e.Hint = NoRegistry, "log in to the registry on the device, or set lend_credentials = true for it"
 	case any("http response to https", "certificate", "x509"):
 		e.Kind, e.Hint = NoRegistry, "the device's runtime must trust the registry: its certificate, or an entry for an insecure registry"

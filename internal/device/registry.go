@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -22,20 +23,14 @@ func splitHost(host string) (name, port string) {
 }
 
 // reach makes a registry on this machine's loopback answer on the device under
-// the same name. What the device reaches by itself stays as it is: the image
-// is pulled by digest, so it matters not who gives it.
+// the same name, once a connection. The image is pulled by digest, so it
+// matters not who gives it.
 func (d *Device) reach(ctx context.Context, host, repository string, dgst digest.Digest) error {
 	if d.Local() || !config.Loopback(host) || d.reached[host] {
 		return nil
 	}
-	answers, has := d.holds(ctx, host, repository, dgst)
-	if has {
-		return nil
-	}
-	if err := d.link.bring(ctx, host); err != nil {
-		if answers { // it is the registry's to say that it lacks the image
-			return nil
-		}
+	// Where the name is taken on the device, a registry may answer there already.
+	if err := d.link.bring(ctx, host); err != nil && !d.answers(ctx, host, repository, dgst) {
 		return &Error{
 			Kind: NoRegistry, Err: fmt.Errorf("bringing the registry %s to the device: %w", host, err),
 			Hint: "its sshd must allow forwarding (AllowTcpForwarding yes, and PermitListen), and nothing else may listen at that port there",
@@ -45,28 +40,28 @@ func (d *Device) reach(ctx context.Context, host, repository string, dgst digest
 	return nil
 }
 
-// holds asks, from the device, whether anything answers as the registry, and
-// whether it holds the manifest.
-func (d *Device) holds(ctx context.Context, host, repository string, dgst digest.Digest) (answers, has bool) {
+// answers asks, from the device, whether a registry answers there. Whether it
+// has the image is for the pull to say, which is by digest.
+func (d *Device) answers(ctx context.Context, host, repository string, dgst digest.Digest) bool {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.Connect)
 	defer cancel()
 	client, done, err := d.client(ctx, host)
 	if err != nil {
-		return false, false
+		return false
 	}
 	defer done()
 	_, path, _ := strings.Cut(repository, "/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+host+"/v2/"+path+"/manifests/"+dgst.String(), nil)
 	if err != nil {
-		return false, false
+		return false
 	}
 	req.Header.Set("Accept", "*/*")
 	resp, err := client.Do(req)
 	if err != nil {
-		return false, false
+		return false
 	}
 	resp.Body.Close()
-	return true, resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
+	return slices.Contains([]int{http.StatusOK, http.StatusUnauthorized, http.StatusNotFound}, resp.StatusCode)
 }
 
 // client is an HTTP client whose connections begin on the device and go to a

@@ -23,9 +23,12 @@ import (
 // The labels of every container that this package starts.
 const (
 	labelKind  = "build.archmage"       // smoke
-	labelOwner = "build.archmage.owner" // Options.Owner
+	labelOwner = "build.archmage.owner" // Options.Owner and the device's name
 	labelUntil = "build.archmage.until" // seconds since 1970 by the device's clock
 )
+
+// owner is whose containers these are: two devices may share an engine.
+func (d *Device) owner() string { return d.opts.Owner + "/" + d.Spec.Name }
 
 // RunRequest is one run of an image that was pulled.
 type RunRequest struct {
@@ -155,7 +158,7 @@ func containerName() (string, error) {
 
 func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) string {
 	limit := int(req.Timeout/time.Second) + 5
-	create := []string{f.Runtime, "create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.opts.Owner}
+	create := []string{f.Runtime, "create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.owner()}
 	if f.Runtime == "nerdctl" { // its attach reads the log
 		create = append(create, "--platform", config.FormatPlatform(req.Platform))
 	} else {

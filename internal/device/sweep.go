@@ -19,7 +19,7 @@ done
 exit 0
 `
 
-// Sweep removes containers that an interrupted run of this workspace left, and
+// Sweep removes containers that an interrupted run of this workspace left on this device, and
 // those of others whose time is over. It gives their IDs.
 func (d *Device) Sweep(ctx context.Context) ([]string, error) {
 	f, err := d.Probe(ctx)
@@ -28,7 +28,7 @@ func (d *Device) Sweep(ctx context.Context) ([]string, error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, 2*d.opts.Connect, errNoAnswer)
 	defer cancel()
-	o, err := d.script(bounded, strings.NewReplacer("@RT@", quote(f.Runtime), "@OWNER@", quote(d.opts.Owner)).Replace(sweepScript))
+	o, err := d.script(bounded, strings.NewReplacer("@RT@", quote(f.Runtime), "@OWNER@", quote(d.owner())).Replace(sweepScript))
 	if err != nil {
 		return nil, d.explain(ctx, err)
 	}
