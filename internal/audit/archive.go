@@ -84,7 +84,7 @@ func (a *archive) survey() error {
 	for r := tar.NewReader(a.file); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return a.ended(info.Size())
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return errors.New("it is truncated; write it again")
@@ -116,6 +116,16 @@ func (a *archive) survey() error {
 			}
 		}
 	}
+}
+
+// ended tells whether the archive has its end, which is of zeros. One that was
+// cut off between two files reads as well without.
+func (a *archive) ended(size int64) error {
+	last := make([]byte, 512)
+	if _, err := a.file.ReadAt(last, size-int64(len(last))); err != nil || !bytes.Equal(last, make([]byte, len(last))) {
+		return errors.New("it is truncated; write it again")
+	}
+	return nil
 }
 
 // docker makes manifests of what manifest.json lists.

@@ -170,13 +170,14 @@ func Open(client *registry.Client, ref string) (LayerSource, string, func(), err
 	return Registry(client), ref, nothing, nil
 }
 
-// splitName takes the name off "path:name", where path exists as it is.
+// splitName divides "path:name" where a path that exists ends.
 func splitName(s string) (path, name string) {
-	if _, err := os.Stat(s); err == nil {
-		return s, ""
-	}
-	if i := strings.LastIndex(s, ":"); i > 0 {
-		return s[:i], s[i+1:]
+	for i := range len(s) {
+		if s[i] == ':' && i > 0 {
+			if _, err := os.Stat(s[:i]); err == nil {
+				return s[:i], s[i+1:]
+			}
+		}
 	}
 	return s, ""
 }
