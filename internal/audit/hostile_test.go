@@ -1,0 +1,275 @@
+package audit
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+)
+
+// scanned reads a layer and returns what was learnt and the number of entries.
+func scanned(t testing.TB, body io.Reader) (facts, int, error) {
+	t.Helper()
+	n := 0
+	f, err := scan(t.Context(), body, newInspector(t.TempDir()), func(entry) error { n++; return nil })
+	return f, n, err
+}
+
+// zeros is an endless stream.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// piped writes a layer while it is read, so that it is never in memory.
+func piped(write func(w io.Writer) error) io.Reader {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(write(w)) }()
+	return r
+}
+
+// TestBombs feeds layers that would fill memory or time. The memory they take
+// is measured.
+func TestBombs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it unpacks gigabytes")
+	}
+	file := func(w io.Writer, name string, size int64, body io.Reader) error {
+		tw := tar.NewWriter(w)
+		if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: size}); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(tw, body, size); err != nil {
+			return err
+		}
+		return tw.Close()
+	}
+	tests := []struct {
+		name, says string
+		write      func(w io.Writer) error
+	}{
+		{"gzip", "times its size", func(w io.Writer) error {
+			z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+			if err != nil {
+				return err
+			}
+			return errors.Join(file(z, "zeros", 1500<<20, zeros{}), z.Close())
+		}},
+		{"zstd", "times its size", func(w io.Writer) error {
+			z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
+			if err != nil {
+				return err
+			}
+			return errors.Join(file(z, "zeros", 1500<<20, zeros{}), z.Close())
+		}},
+		{"entries", "entries", func(w io.Writer) error {
+			z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+			if err != nil {
+				return err
+			}
+			tw := tar.NewWriter(z)
+			for i := range maxEntries + 10 {
+				if err := tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("d/%d", i), Typeflag: tar.TypeReg}); err != nil {
+					return err
+				}
+			}
+			return errors.Join(tw.Close(), z.Close())
+		}},
+		{"path", "a path of more than", func(w io.Writer) error {
+			return file(w, strings.Repeat("deep/", 1000)+"x", 0, zeros{})
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			runtime.GC()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			body := piped(tt.write)
+			f, _, err := scanned(t, body)
+			_ = body.(io.Closer).Close()
+			if err != nil || !strings.Contains(f.Limit, tt.says) {
+				t.Errorf("limit %q, error %v, want %q", f.Limit, err, tt.says)
+			}
+			runtime.ReadMemStats(&after)
+			if held := int64(after.HeapSys) - int64(before.HeapSys); held > 64<<20 {
+				t.Errorf("it took %d MB", held>>20)
+			}
+		})
+	}
+}
+
+// TestWindow refuses a frame that wants more memory than an honest one.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(512<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A frame whose size is not stated has its window in the header.
+	if _, err := z.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := scanned(t, &b)
+	if err != nil || !strings.Contains(f.Broken, "window") {
+		t.Errorf("broken %q, error %v", f.Broken, err)
+	}
+}
+
+// TestManyFiles merges more files than an image has, and a tree deeper than a
+// path, in bounded memory.
+func TestManyFiles(t *testing.T) {
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r := newRootfs()
+	r.next(digest.FromString("x"))
+	var err error
+	for i := 0; err == nil && i < 2*maxFiles; i++ {
+		err = r.apply(entry{Path: fmt.Sprintf("d%d/f%d", i%1000, i), Kind: kindFile})
+	}
+	if !errors.Is(err, errTooManyFiles) {
+		t.Errorf("error %v", err)
+	}
+	runtime.ReadMemStats(&after)
+	if held := int64(after.HeapInuse) - int64(before.HeapInuse); held > 150<<20 {
+		t.Errorf("%d files take %d MB", maxFiles, held>>20)
+	}
+	runtime.KeepAlive(r)
+}
+
+func TestMazes(t *testing.T) {
+	t.Parallel()
+	r := newRootfs()
+	r.next(digest.FromString("x"))
+	add := func(e entry) {
+		t.Helper()
+		if err := r.apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(entry{Path: "self", Kind: kindSymlink, Link: "self"})
+	add(entry{Path: "a", Kind: kindSymlink, Link: "b/x"})
+	add(entry{Path: "b", Kind: kindSymlink, Link: "a/x"})
+	add(entry{Path: "up", Kind: kindSymlink, Link: "../../../../.."})
+	add(entry{Path: "etc/passwd", Kind: kindFile})
+	add(entry{Path: "a/file", Kind: kindFile})
+	add(entry{Path: "hard", Kind: kindHardlink, Link: "hard"})
+	add(entry{Path: "hard2", Kind: kindHardlink, Link: "etc"})
+	// Links that grow: each level doubles the path that is still to be walked.
+	add(entry{Path: "l0", Kind: kindSymlink, Link: "etc/.."})
+	for i := 1; i < 60; i++ {
+		add(entry{Path: fmt.Sprintf("l%d", i), Kind: kindSymlink, Link: fmt.Sprintf("l%d/l%d", i-1, i-1)})
+	}
+	for _, name := range []string{"self", "self/x", "a", "b/c", "l59", "hard", "hard2"} {
+		if n := r.lookup(name); n != nil {
+			t.Errorf("%q leads to %s", name, n)
+		}
+	}
+	if n, at := r.walkTo("up/etc/passwd", true); n == nil || at != "/etc/passwd" {
+		t.Errorf("above the root is %q, want the root", at)
+	}
+	// Deeper by links than any path is long.
+	deep := strings.Repeat("d/", 1000)
+	add(entry{Path: strings.TrimSuffix(deep, "/"), Kind: kindDir})
+	for i := range 10 {
+		add(entry{Path: fmt.Sprintf("jump%d", i), Kind: kindSymlink, Link: deep})
+		deep = fmt.Sprintf("jump%d/", i) + strings.Repeat("d/", 1000)
+		add(entry{Path: deep + "f", Kind: kindFile})
+	}
+	deepest := 0
+	r.each(func(name string, _ *inode) { deepest = max(deepest, strings.Count(name, "/")) })
+	if deepest > maxPath {
+		t.Errorf("the tree is %d deep", deepest)
+	}
+}
+
+// TestSourceFails tells a source that breaks from a layer that is broken.
+func TestSourceFails(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the cable was pulled")
+	_, _, err := scanned(t, io.MultiReader(bytes.NewReader(make([]byte, 2000)), readerFunc(func([]byte) (int, error) { return 0, broken })))
+	if !errors.Is(err, errSource) || !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := scan(ctx, zeros{}, newInspector(t.TempDir()), func(entry) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	full := errors.New("the disk is full")
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	if err := tw.WriteHeader(&tar.Header{Name: "f", Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := scan(t.Context(), &b, newInspector(t.TempDir()), func(entry) error { return full }); !errors.Is(err, full) || errors.Is(err, errSource) {
+		t.Errorf("error %v", err)
+	}
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestPrune keeps what was used last.
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	s, err := openStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var digests []digest.Digest
+	for i := range 5 {
+		d := digest.FromString(fmt.Sprint(i))
+		digests = append(digests, d)
+		if err := s.learn(t.Context(), d, bytes.NewReader(nil), newInspector(s.dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.has(digests[0]) { // now the newest
+		t.Fatal("what was learnt is not there")
+	}
+	var size int64
+	f, err := s.read(digests[1], func(entry) error { return nil })
+	if err != nil || f.Compression != "none" {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for _, d := range digests {
+		info, err := statFile(s.path(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info
+	}
+	s.prune(size-1, size/2)
+	if !s.has(digests[0]) || s.has(digests[1]) {
+		t.Error("the wrong ones were removed")
+	}
+}
+
+func statFile(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
