@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"worker", "registry", "device"},
 	{"plan"},
 	{"config"},
-	{"embedded", "openssh", "ui", "house"}, // leaves
+	{"embedded", "openssh", "sign", "ui", "house"}, // leaves
 }
 
 // owners are the only components that import a library outside tests.
@@ -27,6 +27,7 @@ var owners = map[string][]string{
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},
 	"github.com/distribution/distribution/v3": {"embedded"},
+	"github.com/sigstore/sigstore":            {"sign"},
 }
 
 func layer(component string) int {
