@@ -326,9 +326,14 @@ func (j *judgment) judgeWindows() {
 	switch {
 	case f.Format == FormatELF || f.Format == FormatMachO:
 		j.add("", "foreign-format", real, n, "the entrypoint is %s, the image is for windows", f)
-	case f.Format == FormatPE && f.Machine != j.platform.Architecture && !(f.Machine == "386" && j.platform.Architecture == "amd64") && j.platform.Architecture != "arm64":
+	case f.Format == FormatPE && !runsOnWindows(f.Machine, j.platform.Architecture):
 		j.add("", "elf-architecture", real, n, "the entrypoint is for %s, the image for %s", f.Machine, j.node.Platform)
 	}
+}
+
+// runsOnWindows tells what Windows runs: 386 on amd64, and all on arm64.
+func runsOnWindows(machine, arch string) bool {
+	return machine == arch || arch == "arm64" || arch == "amd64" && machine == "386"
 }
 
 // fold finds a file without regard to case.

@@ -119,7 +119,7 @@ func x86Level(notes []byte, is64 bool) int {
 		if typ == noteProperty && string(name) == "GNU\x00" {
 			for len(desc) >= 8 {
 				kind, size := order.Uint32(desc), uint64(order.Uint32(desc[4:]))
-				if size > uint64(len(desc)-8) {
+				if 8+size > uint64(len(desc)) {
 					break
 				}
 				if kind == isaNeeded && size == 4 {

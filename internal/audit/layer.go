@@ -158,7 +158,7 @@ func decompress(ctx context.Context, r *bufio.Reader, inspect *inspector, f *fac
 		if err := h.Decode(magic); err == nil && h.WindowSize > window {
 			window = min(h.WindowSize, maxWindow)
 		}
-		release, err := inspect.memory(ctx, int64(window)) //nolint:gosec // bounded by maxWindow
+		release, err := inspect.memory(ctx, int64(window))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -233,7 +233,7 @@ func entryOf(h *tar.Header, f *facts) (entry, bool) {
 	if name == "" || !inside {
 		return entry{}, false
 	}
-	e := entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777)} //nolint:gosec // nine bits
+	e := entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777)}
 	if h.Mode&0o4000 != 0 {
 		e.Mode |= fs.ModeSetuid
 	}

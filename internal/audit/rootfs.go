@@ -211,14 +211,14 @@ func (r *rootfs) walkTo(name string, follow bool) (*inode, string) {
 		var first string
 		first, rest = cut(rest)
 		here := trail[len(trail)-1].n
-		switch {
-		case first == "":
+		switch first {
+		case "":
 			names := make([]string, 0, len(trail))
 			for _, s := range trail[1:] {
 				names = append(names, s.name)
 			}
 			return here, "/" + strings.Join(names, "/")
-		case first == "..":
+		case "..":
 			if len(trail) > 1 {
 				trail = trail[:len(trail)-1]
 			}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,24 +151,25 @@ func (s *store) prune(most, least int64) {
 	}
 	var all []known
 	var total int64
-	_ = filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil //nolint:nilerr // a file that another process removed
-		}
-		info, err := d.Info()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return // nothing to remove, then
+	}
+	for _, e := range entries {
+		info, err := e.Info()
 		if err != nil {
-			return nil //nolint:nilerr // the same
+			continue // another process removed it
 		}
-		if strings.HasPrefix(d.Name(), "part-") || strings.HasPrefix(d.Name(), "elf-") {
+		path := filepath.Join(s.dir, e.Name())
+		if strings.HasPrefix(e.Name(), "part-") || strings.HasPrefix(e.Name(), "elf-") {
 			if time.Since(info.ModTime()) > 24*time.Hour {
 				_ = os.Remove(path)
 			}
-			return nil
+			continue
 		}
 		all = append(all, known{path, info.Size(), info.ModTime()})
 		total += info.Size()
-		return nil
-	})
+	}
 	if total <= most {
 		return
 	}
