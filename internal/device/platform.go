@@ -43,7 +43,7 @@ func nativePlatforms(machine, features string, compat32 bool) []ocispecs.Platfor
 		return linux(append([]string{"arm/v8"}, arm32...)...)
 	case strings.HasPrefix(machine, "armv7"):
 		// v7 images are built for VFPv3, which few v7 processors lack.
-		if features == "" || has("vfpv3", "vfpv3d16", "vfpd32", "vfpv4", "neon") {
+		if !has("swp", "half", "thumb", "edsp") || has("vfpv3", "vfpv3d16", "vfpd32", "vfpv4", "neon") {
 			return linux(arm32...)
 		}
 		return linux(arm32[1:]...)
