@@ -65,8 +65,8 @@ func (r *rootfs) apply(e entry) error {
 			r.cover(at, current)
 		}
 		return nil
-	case strings.HasPrefix(base, whiteoutMeta):
-		return nil
+	case strings.Contains("/"+e.Path, "/"+whiteoutMeta):
+		return nil // what AUFS keeps for itself
 	case strings.HasPrefix(base, whiteout):
 		if at := r.lookup(dir); at != nil {
 			name := base[len(whiteout):]
