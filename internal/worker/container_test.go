@@ -141,16 +141,18 @@ func TestPodmanContainer(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		_, _ = podman("rm", "--force", "--all", "--time=1", "--volumes") // it may never have started
-		left, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir)) // podman leaves its storage mounted
-		if err != nil {
-			t.Error(err)
-		}
-		for _, m := range slices.Backward(left) {
-			_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+		// Podman leaves its storage mounted, and what cleans up behind a
+		// container may mount it again.
+		devicetest.Await(t, "end of podman's mounts", 10*time.Second, func() bool {
+			left, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+			if err != nil {
+				t.Error(err)
+			}
+			for _, m := range slices.Backward(left) {
+				_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
+			}
+			return os.RemoveAll(dir) == nil
+		})
 	})
 	if out, err := podman("import", "--change", `ENTRYPOINT ["/bin/buildkitd"]`, "--change", "ENV=PATH=/bin", hosttest.Image(t), "buildkit:test"); err != nil {
 		t.Fatalf("importing the image: %v: %s", err, out)

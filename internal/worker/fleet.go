@@ -18,7 +18,7 @@ import (
 // hold what it builds, and another worker may succeed.
 type Lost struct {
 	Worker string
-	// Full workers have no room on their disk and get no more builds.
+	// Full workers have no room on their disk.
 	Full bool
 	Err  error
 }
@@ -42,8 +42,10 @@ const (
 	// worker holds a build up.
 	beat     = time.Second
 	patience = 5 * time.Second
-	// retry is how often a lost worker is tried again.
-	retry = 3 * time.Second
+	// retry is how often a lost worker is tried again, and refill one whose disk
+	// was full: it may have been pruned meanwhile.
+	retry  = 3 * time.Second
+	refill = time.Minute
 	// grace is how long a build waits for any worker to come back.
 	grace = 30 * time.Second
 )
@@ -241,39 +243,65 @@ func contains(list []ocispecs.Platform, p ocispecs.Platform) bool {
 
 // Do runs a build on a worker as soon as one is free. When run returns a *Lost,
 // or the worker is lost under it, it runs on another; moved tells from where to
-// where. Any other error of run is final.
+// where. A worker that is lost twice under the same build, or has no room for
+// it, is not given it again: the build may be what kills it. Any other error of
+// run is final. run must return once its context has ended and the worker's
+// connection is closed.
 func (f *Fleet) Do(ctx context.Context, j *Job, id string, moved func(from string, why error), run func(context.Context, *Worker) error) error {
+	losses := map[int]int{}
+	none := &NoneError{Build: id, Hint: "look after the workers (`mage workers`) and what the build needs of memory and disk, then run the same command again: what was built is kept"}
 	for {
 		l, leaseCtx, err := f.acquire(ctx, j, id)
 		if err != nil {
 			return err
 		}
-		err = f.attempt(leaseCtx, l, run)
+		err = attempt(leaseCtx, l.worker, run)
 		var lost *Lost
-		if cause := context.Cause(leaseCtx); errors.As(cause, &lost) && ctx.Err() == nil {
+		if cause := context.Cause(leaseCtx); err != nil && errors.As(cause, &lost) {
 			err = cause
 		}
+		if ctx.Err() == nil && errors.As(err, &lost) {
+			f.drop(l.member, l.worker, lost)
+		}
 		f.release(l)
+		if err == nil {
+			return nil
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err == nil || !errors.As(err, &lost) {
+		if lost == nil {
 			return err
 		}
-		f.drop(l.member, lost)
+		w := l.member.index
+		if losses[w]++; losses[w] > 1 || lost.Full {
+			none.Reasons = append(none.Reasons, fmt.Sprintf("%s was lost under it (%v)", l.worker.Name, lost.Err))
+			j.Native, j.Foreign = without(j.Native, w), without(j.Foreign, w)
+		}
+		if len(j.Native)+len(j.Foreign) == 0 {
+			return none
+		}
 		moved(l.worker.Name, lost.Err)
 	}
 }
 
-// attempt runs a build, but does not wait long for one whose worker is gone: a
-// daemon that hangs does not answer a cancellation either.
-func (f *Fleet) attempt(ctx context.Context, l *lease, run func(context.Context, *Worker) error) error {
+func without(list []int, n int) []int {
+	return slices.DeleteFunc(slices.Clone(list), func(o int) bool { return o == n })
+}
+
+// attempt runs a build. Where it is interrupted, a daemon that hangs is not
+// waited for; where its worker is lost, the closed connection ends it.
+func attempt(ctx context.Context, w *Worker, run func(context.Context, *Worker) error) error {
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, l.worker) }()
+	go func() { done <- run(ctx, w) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+	}
+	var lost *Lost
+	if errors.As(context.Cause(ctx), &lost) {
+		return <-done
 	}
 	select {
 	case err := <-done:

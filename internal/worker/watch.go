@@ -19,24 +19,24 @@ func (f *Fleet) watch(m *member) {
 		case <-tick.C:
 		}
 		f.mu.Lock()
-		w, down, builds := m.worker, m.err != nil, len(m.leases) > 0
+		w, down, builds, pause := m.worker, m.err != nil, len(m.leases) > 0, retry
+		if m.full {
+			pause = refill
+		}
+		if !down {
+			tried = time.Now()
+		}
 		f.mu.Unlock()
 		switch {
-		case down && !m.isFull(f) && time.Since(tried) >= retry:
+		case down && time.Since(tried) >= pause:
 			f.revive(m)
 			tried = time.Now()
 		case !down && builds:
 			if err := w.beat(f.ctx); err != nil && f.ctx.Err() == nil {
-				f.drop(m, &Lost{Worker: w.Name, Err: err})
+				f.drop(m, w, &Lost{Worker: w.Name, Err: err})
 			}
 		}
 	}
-}
-
-func (m *member) isFull(f *Fleet) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return m.full
 }
 
 // beat is one sign of life.
@@ -52,11 +52,12 @@ func (w *Worker) beat(ctx context.Context) error {
 	return nil
 }
 
-// drop takes a worker out and its builds away from it.
-func (f *Fleet) drop(m *member, lost *Lost) {
+// drop takes a worker out and its builds away from it, unless it is out
+// already, or is another connection by now.
+func (f *Fleet) drop(m *member, w *Worker, lost *Lost) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m.err != nil {
+	if m.err != nil || m.worker != w {
 		return
 	}
 	m.err, m.full = lost, lost.Full
@@ -64,6 +65,7 @@ func (f *Fleet) drop(m *member, lost *Lost) {
 	for l := range m.leases {
 		l.cancel(lost)
 	}
+	go func() { _ = w.Close() }() // whatever still waits for its answer ends
 	f.change()
 	if f.say != nil {
 		f.say(fmt.Sprintf("worker %s is lost: %v", m.spec.Name, lost.Err))
@@ -85,10 +87,7 @@ func (f *Fleet) revive(m *member) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m.worker != nil {
-		_ = m.worker.Close() // it is broken anyway
-	}
-	m.worker, m.err = w, nil
+	m.worker, m.err, m.full = w, nil, false
 	f.board.SetUp(m.index, true)
 	f.change()
 	if f.say != nil {

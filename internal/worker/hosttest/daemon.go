@@ -213,12 +213,13 @@ func (d *Daemon) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Runs counts the processes of the daemon's steps whose command line is args.
+// Runs counts the processes of the daemon's steps whose command line begins
+// with args.
 func (d *Daemon) Runs(args ...string) int {
 	want := []byte(strings.Join(args, "\x00") + "\x00")
 	n := 0
 	for _, pid := range descendants(d.pid) {
-		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.Equal(line, want) {
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.HasPrefix(line, want) {
 			n++
 		}
 	}
