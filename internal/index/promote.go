@@ -50,6 +50,9 @@ type Promotion struct {
 // not written, so an immutable one that has its digest is well. A move without
 // a digest removes its tag, after all others; where the registry does not, the
 // rest is done all the same and an UntagError names the tags.
+//
+// If a move fails, or the context ends, those made before are taken back: all
+// tags are as they were, or a HalfMovedError names those that are not.
 func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
 	present, err := heads(ctx, client, moves)
 	if err != nil {
@@ -75,6 +78,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 	}
 	var journal sync.Mutex
 	var kept UntagError
+	var attempted []Move
 	for rank := 0; rank <= rankRemoved; rank++ {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(client.Jobs())
@@ -91,6 +95,9 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 						return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
 					}
 				}
+				journal.Lock()
+				attempted = append(attempted, m)
+				journal.Unlock()
 				if rank == rankRemoved {
 					err := client.Untag(gctx, m.Tag)
 					var e *registry.Error
@@ -118,7 +125,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 			})
 		}
 		if err := g.Wait(); err != nil {
-			return err
+			return restore(ctx, client, attempted, err)
 		}
 	}
 	if len(kept.Tags) > 0 {

@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
@@ -161,22 +162,20 @@ func TestUploadNeedsTheChildren(t *testing.T) {
 	repo := host + "/hello"
 	d, images := assembled(t, client, dir, repo, false)
 	gone := images["linux/arm64"].Manifest.Digest
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+host+"/v2/hello/manifests/"+gone.String(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := registrytest.HTTP.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	traffic.reset()
-	err = index.Upload(t.Context(), client, d, []string{repo})
-	if err == nil || !strings.Contains(err.Error(), gone.String()) || !strings.Contains(err.Error(), "run build again") {
-		t.Errorf("error %v", err)
-	}
-	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
-		t.Errorf("it wrote %q", puts)
+	remove(t, host, "hello", gone.String())
+	// The client that assembled saw the child a moment ago; a new one did not.
+	for name, c := range map[string]*registry.Client{"the same client": client, "a new one": newClient(t)} {
+		traffic.reset()
+		err := index.Upload(t.Context(), c, d, []string{repo})
+		if err == nil || !strings.Contains(err.Error(), gone.String()) || !strings.Contains(err.Error(), "run build again") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if _, err := c.Head(t.Context(), repo+"@"+d.Descriptor.Digest.String()); !registry.IsNotFound(err) {
+			t.Errorf("%s: the index is there without its child: %v", name, err)
+		}
+		if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 && c != client {
+			t.Errorf("%s: it wrote %q", name, puts)
+		}
 	}
 }
 

@@ -249,6 +249,7 @@ func TestLargeIndex(t *testing.T) {
 	}
 	count()
 	const few = 10 // greetings, the index itself
+	together := 0
 	for _, step := range []struct {
 		name     string
 		perChild int
@@ -256,19 +257,33 @@ func TestLargeIndex(t *testing.T) {
 	}{
 		{"assemble", 2, func() error { _, err := index.Assemble(ctx, client, dir, a); return err }},
 		{"assemble again", 1, func() error { _, err := index.Assemble(ctx, client, dir, a); return err }},
-		{"upload", 1, func() error {
+		{"upload", 0, func() error {
 			d, err := index.Open(dir, "many")
 			if err != nil {
 				return err
 			}
 			return index.Upload(ctx, client, d, []string{repo})
 		}},
+		{"upload again, in another process", 1, func() error {
+			d, err := index.Open(dir, "many")
+			if err != nil {
+				return err
+			}
+			return index.Upload(ctx, newClient(t), d, []string{repo})
+		}},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		if asked := count(); asked > n*step.perChild+few {
+		asked := count()
+		if step.name == "assemble" || step.name == "upload" {
+			together += asked
+		}
+		if asked > n*step.perChild+few {
 			t.Errorf("%s: %d requests for %d children, want at most %d each", step.name, asked, n, step.perChild)
 		}
+	}
+	if together > 2*n+2*few {
+		t.Errorf("assembled and uploaded with %d requests for %d children, want at most 2 each", together, n)
 	}
 }

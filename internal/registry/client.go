@@ -50,6 +50,9 @@ type Options struct {
 	MaxWait time.Duration
 	// UserAgent is put before the library's own.
 	UserAgent string
+	// Progress is told of blobs on their way to a registry, from several
+	// goroutines at once and often; it may be nil.
+	Progress func(Progress)
 }
 
 // Client talks to registries. It is safe for concurrent use.
@@ -60,6 +63,10 @@ type Client struct {
 	pusher    *remote.Pusher
 	transport http.RoundTripper
 	jobs      int
+	attempts  int
+	backoff   time.Duration
+	progress  func(Progress)
+	seen      seen
 }
 
 // New returns a client for the declared hosts and, by the rules of Host, any
@@ -88,6 +95,9 @@ func New(declared []Host, opts Options) (*Client, error) {
 		hosts:    h,
 		keychain: fileKeychain{opts.CredentialFiles},
 		jobs:     opts.Jobs,
+		attempts: opts.Attempts,
+		backoff:  opts.Backoff,
+		progress: opts.Progress,
 		transport: &retrier{
 			next:     h,
 			attempts: opts.Attempts,

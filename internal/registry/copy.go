@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -14,7 +15,9 @@ import (
 
 // CopyBlob brings a blob from the repository of one reference to that of
 // another: nothing is sent if it is there, it is mounted within a registry,
-// else streamed through and verified. Layers that may not be distributed
+// else streamed through and verified. An upload that breaks off starts again
+// from its beginning: the library sends a blob in one stream and keeps no place
+// to resume from. Layers that may not be distributed
 // (Windows base layers) stay where they are.
 func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.Descriptor) error {
 	src, err := c.Parse(from)
@@ -29,9 +32,10 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 	if err != nil {
 		return err
 	}
+	m := c.meter(dst, desc)
 	layer := &remote.MountableLayer{
 		Reference: src.Context().Digest(desc.Digest.String()),
-		Layer: &blob{desc: desc, hash: hash, open: func() (io.ReadCloser, error) {
+		Layer: &blob{desc: desc, hash: hash, open: m.open(func() (io.ReadCloser, error) {
 			body, err := c.openBlob(ctx, src.Context(), desc.Digest)
 			if err != nil {
 				// Named here, or it would be blamed on the registry copied to.
@@ -39,12 +43,18 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 				return nil, c.explain(ctx, host, host+"/"+src.Context().RepositoryStr()+"@"+desc.Digest.String(), err)
 			}
 			return body, nil
-		}},
+		})},
 	}
 	if err := c.pusher.Upload(ctx, dst.Context(), layer); err != nil {
 		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)
 	}
+	m.arrived()
 	return nil
+}
+
+func (c *Client) meter(to name.Reference, desc ocispecs.Descriptor) *meter {
+	repo := familiarHost(to.Context().RegistryStr()) + "/" + to.Context().RepositoryStr()
+	return &meter{report: c.progress, progress: Progress{Repository: repo, Digest: desc.Digest, Size: desc.Size}}
 }
 
 // PutBlob brings a blob to the repository of a reference, unless it is there
@@ -59,9 +69,11 @@ func (c *Client) PutBlob(ctx context.Context, to string, desc ocispecs.Descripto
 	if err != nil {
 		return fmt.Errorf("uploading blob %q: %w", desc.Digest, err)
 	}
-	if err := c.pusher.Upload(ctx, dst.Context(), &blob{desc: desc, hash: hash, open: open}); err != nil {
+	m := c.meter(dst, desc)
+	if err := c.pusher.Upload(ctx, dst.Context(), &blob{desc: desc, hash: hash, open: m.open(open)}); err != nil {
 		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)
 	}
+	m.arrived()
 	return nil
 }
 

@@ -3,10 +3,13 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	godigest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -19,10 +22,15 @@ func (c *Client) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor,
 	if err != nil {
 		return ocispecs.Descriptor{}, nil, err
 	}
-	got, err := c.puller.Get(ctx, r)
+	var got *remote.Descriptor
+	err = c.again(ctx, func() (err error) {
+		got, err = c.puller.Get(ctx, r)
+		return err
+	})
 	if err != nil {
 		return ocispecs.Descriptor{}, nil, c.explainRef(ctx, r, err)
 	}
+	c.seen.note(r.Context(), godigest.Digest(got.Digest.String()))
 	return ocispecs.Descriptor{
 		MediaType: string(got.MediaType),
 		Digest:    godigest.Digest(got.Digest.String()),
@@ -37,12 +45,20 @@ func (c *Client) Blob(ctx context.Context, ref string, desc ocispecs.Descriptor,
 	if desc.Size < 0 || desc.Size > limit {
 		return nil, fmt.Errorf("reading blob %q of %q: it states %d bytes, more than the %d allowed here", desc.Digest, ref, desc.Size, limit)
 	}
-	body, err := c.OpenBlob(ctx, ref, desc.Digest)
-	if err != nil {
-		return nil, err
+	var raw []byte
+	err := c.again(ctx, func() error {
+		body, err := c.OpenBlob(ctx, ref, desc.Digest)
+		if err != nil {
+			return &spentError{err}
+		}
+		defer body.Close()
+		raw, err = io.ReadAll(io.LimitReader(body, desc.Size+1))
+		return err
+	})
+	var opening *spentError
+	if errors.As(err, &opening) {
+		return nil, opening.err
 	}
-	defer body.Close()
-	raw, err := io.ReadAll(io.LimitReader(body, desc.Size+1))
 	if err == nil && int64(len(raw)) == desc.Size && desc.Digest.Algorithm().FromBytes(raw) == desc.Digest {
 		return raw, nil
 	}
@@ -59,6 +75,23 @@ func (c *Client) Blob(ctx context.Context, ref string, desc ocispecs.Descriptor,
 		Reason: fmt.Sprintf("gives other bytes for blob %s than its digest and size (%d) name", desc.Digest, desc.Size),
 		Hint:   "its storage may be damaged: push the image again",
 	}
+}
+
+// again repeats a read whose answer broke off in the middle of its body. What
+// failed before that was repeated already.
+func (c *Client) again(ctx context.Context, read func() error) error {
+	operation := func() (struct{}, error) {
+		err := read()
+		var spent *spentError
+		if err != nil && (errors.As(err, &spent) || ctx.Err() != nil || !transient(err)) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval = c.backoff
+	_, err := backoff.Retry(ctx, operation, backoff.WithBackOff(waits), backoff.WithMaxTries(uint(c.attempts)), backoff.WithMaxElapsedTime(0))
+	return err
 }
 
 // OpenBlob streams a blob of the repository of ref. The digest is verified at

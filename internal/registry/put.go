@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	godigest "github.com/opencontainers/go-digest"
 )
 
 // manifest is a manifest whose bytes are sent as they are.
@@ -25,5 +26,6 @@ func (c *Client) PutManifest(ctx context.Context, ref, mediaType string, raw []b
 	if err := c.pusher.Put(ctx, r, manifest{raw: raw, mediaType: mediaType}); err != nil {
 		return c.explainRef(ctx, r, err)
 	}
+	c.seen.note(r.Context(), godigest.FromBytes(raw))
 	return nil
 }

@@ -1,0 +1,66 @@
+package registry
+
+import (
+	"io"
+
+	godigest "github.com/opencontainers/go-digest"
+)
+
+// Progress tells how far a blob is on its way to a repository.
+type Progress struct {
+	// Repository is where it goes, in full.
+	Repository string
+	Digest     godigest.Digest
+	// Done is how many of Size bytes are there. An upload that is repeated
+	// starts again from 0. The last report of a blob that arrived has Done
+	// equal to Size.
+	Done, Size int64
+	// Sent is how many bytes went over the network for it, by all attempts
+	// together: 0 if the registry had the blob or mounted it.
+	Sent int64
+}
+
+// meter counts what an upload reads of a blob.
+type meter struct {
+	report   func(Progress)
+	progress Progress
+}
+
+// open wraps one attempt. Attempts of one blob follow each other.
+func (m *meter) open(open func() (io.ReadCloser, error)) func() (io.ReadCloser, error) {
+	if m.report == nil {
+		return open
+	}
+	return func() (io.ReadCloser, error) {
+		body, err := open()
+		if err != nil {
+			return nil, err
+		}
+		m.progress.Done = 0
+		return &metered{ReadCloser: body, meter: m}, nil
+	}
+}
+
+// arrived reports the blob as a whole.
+func (m *meter) arrived() {
+	if m.report == nil {
+		return
+	}
+	m.progress.Done = m.progress.Size
+	m.report(m.progress)
+}
+
+type metered struct {
+	io.ReadCloser
+	meter *meter
+}
+
+func (b *metered) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.meter.progress.Done += int64(n)
+		b.meter.progress.Sent += int64(n)
+		b.meter.report(b.meter.progress)
+	}
+	return n, err
+}
