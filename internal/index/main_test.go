@@ -1,6 +1,8 @@
 package index_test
 
 import (
+	"io"
+	"log"
 	"os"
 	"testing"
 
@@ -8,3 +10,6 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(embeddedtest.Main(m)) }
+
+// quiet takes what test servers log of the connections that tests break.
+var quiet = log.New(io.Discard, "", 0)
