@@ -1,7 +1,10 @@
 package tasks_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 // listen starts what users mistake for a registry and puts its host into a
@@ -79,5 +84,32 @@ func peers(t *testing.T) func(*testscript.TestScript, bool, []string) {
 			}
 		}
 		ts.Setenv("PATH", bin+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+	}
+}
+
+// retag lets a tag name what another one names, behind archmage's back:
+//
+//	retag REPOSITORY FROM TO
+func retag(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: retag REPOSITORY FROM TO")
+	}
+	host, repo, _ := strings.Cut(args[0], "/")
+	url := "http://" + host + "/v2/" + repo + "/manifests/"
+	req, err := http.NewRequest(http.MethodGet, url+args[1], nil)
+	ts.Check(err)
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	resp, err := registrytest.HTTP.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(errors.Join(err, resp.Body.Close()))
+	req, err = http.NewRequest(http.MethodPut, url+args[2], bytes.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Content-Type", resp.Header.Get("Content-Type"))
+	resp, err = registrytest.HTTP.Do(req)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	if resp.StatusCode != http.StatusCreated {
+		ts.Fatalf("retagging: %s", resp.Status)
 	}
 }

@@ -9,8 +9,9 @@ import (
 // Push uploads the drafts by digest, then moves the tags of all targets, latest last.
 func Push(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
+	force *bool, // move tags that somebody else has moved meanwhile
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Push(ctx, release.Selection{Targets: list(targets)})
+		return w.Push(ctx, release.PushOptions{Selection: release.Selection{Targets: list(targets)}, Force: set(force)})
 	})
 }

@@ -10,8 +10,9 @@ import (
 func Release(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
 	fresh *bool, // build anew, whatever earlier runs have built
+	force *bool, // move tags that somebody else has moved meanwhile
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Release(ctx, release.BuildOptions{Selection: release.Selection{Targets: list(targets)}, Fresh: set(fresh)})
+		return w.Release(ctx, release.BuildOptions{Selection: release.Selection{Targets: list(targets)}, Fresh: set(fresh), Force: set(force)})
 	})
 }

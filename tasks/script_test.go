@@ -1,12 +1,12 @@
 package tasks_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +14,11 @@ import (
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(embeddedtest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := embeddedtest.Main(m)
+	cleanup()
+	os.Exit(code)
+}
 
 // TestScripts runs the scripts of testdata/script, each a user's session with
 // the compiled tasks, a real BuildKit and a real registry. The first word of a
@@ -40,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"listen": listen,
 			"full":   full,
 			"peers":  peers(t),
+			"retag":  retag,
 		},
 		Condition: func(name string) (bool, error) {
 			if prog, ok := strings.CutPrefix(name, "has:"); ok {
@@ -107,16 +112,31 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// compiled is the repository's own tasks as one binary.
+// compiled is the repository's own tasks as one binary, compiled once: mage
+// writes a file beside the magefile while it compiles.
 func compiled(t *testing.T) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "archmage")
-	cmd := exec.Command("go", "tool", "mage", "-compile", bin)
-	cmd.Dir = root(t)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("compiling the tasks: %v\n%s", err, out.String())
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return bin
+	return path
 }
+
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "archmage")
+	if err != nil {
+		return "", err
+	}
+	cleanup = func() { _ = os.RemoveAll(dir) }
+	bin := filepath.Join(dir, "archmage")
+	cmd := exec.Command("go", "tool", "mage", "-compile", bin)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compiling the tasks: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// cleanup removes what binary made.
+var cleanup = func() {}

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,8 +62,8 @@ func ReadInputs(ctx context.Context, b *plan.Build, bases map[string]Base, o Opt
 	for _, name := range slices.Sorted(maps.Keys(bases)) {
 		r.add("base "+name, bases[name].Descriptor.Digest.String())
 	}
-	r.contexts(b)
 	r.dockerfile(b)
+	r.contexts(b)
 	if r.err != nil {
 		return Inputs{}, fmt.Errorf("reading the inputs of %s: %w", b.ID(), r.err)
 	}
@@ -79,6 +80,11 @@ type inputReader struct {
 	sum     hash.Hash
 	whole   bool
 	err     error
+
+	// wanted are the paths of the context that the Dockerfile names; all says
+	// that it wants more than can be told.
+	wanted []string
+	all    bool
 }
 
 // add puts a named value into the sum, with lengths, so that no two sets of
@@ -91,7 +97,7 @@ func (r *inputReader) contexts(b *plan.Build) {
 	if c := value(b.Spec.Context); Remote(c) {
 		r.add("context", c)
 		r.whole = false
-	} else {
+	} else if r.all || len(r.wanted) > 0 {
 		r.directory("context", localPath(c), b)
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Spec.Contexts)) {
@@ -100,11 +106,11 @@ func (r *inputReader) contexts(b *plan.Build) {
 		case strings.HasPrefix(v, "docker-image:"):
 			r.image(strings.TrimPrefix(strings.TrimPrefix(v, "docker-image:"), "//"))
 		case strings.HasPrefix(v, "oci-layout:"):
-			path, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(v, "oci-layout:"), "//"), "@")
-			if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
-				path = path[:i]
+			dir, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(v, "oci-layout:"), "//"), "@")
+			if i := strings.LastIndex(dir, ":"); i > strings.LastIndex(dir, "/") {
+				dir = dir[:i]
 			}
-			r.file("layout "+name, filepath.Join(r.abs(path), "index.json"))
+			r.file("layout "+name, filepath.Join(r.abs(dir), "index.json"))
 		case Remote(v):
 			r.whole = false
 		default:
@@ -129,8 +135,12 @@ func (r *inputReader) directory(name, dir string, b *plan.Build) {
 		exclude = r.ignored(dir, b)
 	}
 	tree, err := fsutil.NewFS(dir)
-	if err == nil && len(exclude) > 0 {
-		tree, err = fsutil.NewFilterFS(tree, &fsutil.FilterOpt{ExcludePatterns: exclude})
+	filter := &fsutil.FilterOpt{ExcludePatterns: exclude}
+	if b != nil && !r.all {
+		filter.IncludePatterns = r.wanted
+	}
+	if err == nil && (len(exclude) > 0 || len(filter.IncludePatterns) > 0) {
+		tree, err = fsutil.NewFilterFS(tree, filter)
 	}
 	if err != nil {
 		r.fail(err)
@@ -220,11 +230,12 @@ func (r *inputReader) fail(err error) {
 	}
 }
 
-// dockerfile adds the Dockerfile and the images it names.
+// dockerfile adds the Dockerfile and the images it names, and finds out which
+// paths of the context it wants: what it does not name is no input.
 func (r *inputReader) dockerfile(b *plan.Build) {
 	text, ok := dockerfile(b, r.options)
 	if !ok {
-		r.whole = false
+		r.whole, r.all = false, true
 		return
 	}
 	r.add("dockerfile", string(text))
@@ -232,31 +243,66 @@ func (r *inputReader) dockerfile(b *plan.Build) {
 		r.image(syntax)
 	}
 	tree, err := parser.Parse(bytes.NewReader(text))
+	var stages []instructions.Stage
+	var meta []instructions.ArgCommand
+	if err == nil {
+		stages, meta, err = instructions.Parse(tree.AST, nil)
+	}
 	if err != nil {
-		r.whole = false // BuildKit will say so
+		r.whole, r.all = false, true // BuildKit will say what is wrong
 		return
 	}
-	stages, meta, err := instructions.Parse(tree.AST, nil)
-	if err != nil {
-		r.whole = false
+	global := newArgs(b)
+	for i := range meta {
+		global.define(&meta[i], b)
+	}
+	last := len(stages) - 1
+	if t := value(b.Spec.Target); t != "" {
+		if i, ok := instructions.HasStage(stages, t); ok {
+			last = i
+		}
+	}
+	r.stage(last, stages, b, global, map[int]bool{})
+}
+
+// stage adds a stage and those it comes from.
+func (r *inputReader) stage(i int, stages []instructions.Stage, b *plan.Build, global args, seen map[int]bool) {
+	if i < 0 || seen[i] {
 		return
 	}
-	args := r.globalArgs(b, meta)
-	for i, s := range stages {
-		if name := os.Expand(s.BaseName, args); !r.stageOrContext(name, stages[:i], b) {
+	seen[i] = true
+	from := func(name string, ok bool) {
+		switch j, isStage := instructions.HasStage(stages[:i], name); {
+		case !ok: // unknown from here: any stage may be meant
+			r.whole = false
+			for k := range i {
+				r.stage(k, stages, b, global, seen)
+			}
+		case isStage:
+			r.stage(j, stages, b, global, seen)
+		case name != "scratch" && b.Spec.Contexts[name] == "":
 			r.image(name)
 		}
-		for _, c := range s.Commands {
-			r.command(c, stages[:i], b, args)
+	}
+	from(global.expand(stages[i].BaseName))
+	args := newArgs(b)
+	for _, c := range stages[i].Commands {
+		r.command(c, b, args, from)
+		if run, ok := c.(*instructions.RunCommand); ok && strings.Contains(run.String(), "from=") {
+			from("", false)
 		}
 	}
 }
 
-func (r *inputReader) command(c instructions.Command, stages []instructions.Stage, b *plan.Build, args func(string) string) {
+func (r *inputReader) command(c instructions.Command, b *plan.Build, args args, from func(string, bool)) {
 	switch c := c.(type) {
+	case *instructions.ArgCommand:
+		args.define(c, b)
 	case *instructions.CopyCommand:
-		if from := os.Expand(c.From, args); from != "" && !r.stageOrContext(from, stages, b) {
-			r.image(from)
+		if c.From == "" {
+			r.want(c.SourcePaths, args)
+		} else {
+			from(args.expand(c.From))
 		}
 	case *instructions.AddCommand:
 		for _, p := range c.SourcePaths {
@@ -264,43 +310,62 @@ func (r *inputReader) command(c instructions.Command, stages []instructions.Stag
 				r.whole = false
 			}
 		}
+		r.want(c.SourcePaths, args)
 	case *instructions.RunCommand:
-		if slices.ContainsFunc(c.FlagsUsed, func(f string) bool { return f == "mount" }) {
-			// What is mounted may come from an image; the text does not tell
-			// without evaluating it.
-			r.whole = r.whole && !strings.Contains(c.String(), "from=")
+		if slices.Contains(c.FlagsUsed, "mount") {
+			// What is mounted may be the context.
+			r.all = true
 		}
 	}
 }
 
-// stageOrContext says whether a name is no image of a registry.
-func (r *inputReader) stageOrContext(name string, stages []instructions.Stage, b *plan.Build) bool {
-	if name == "scratch" || b.Spec.Contexts[name] != "" {
-		return true
+// want adds the paths of a COPY or ADD.
+func (r *inputReader) want(paths []string, args args) {
+	for _, p := range paths {
+		name, ok := args.expand(p)
+		name = strings.TrimPrefix(path.Clean("/"+name), "/")
+		if !ok || name == "" {
+			r.all = true
+			return
+		}
+		r.wanted = append(r.wanted, name)
 	}
-	_, ok := instructions.HasStage(stages, name)
-	return ok
 }
 
-// globalArgs expands the ARGs before the first FROM, as far as the target and
-// their defaults tell; a name that stays unknown makes no image.
-func (r *inputReader) globalArgs(b *plan.Build, meta []instructions.ArgCommand) func(string) string {
-	known := map[string]string{"BUILDPLATFORM": "", "TARGETPLATFORM": b.PlatformName(), "TARGETOS": b.Platform.OS, "TARGETARCH": b.Platform.Architecture, "TARGETVARIANT": b.Platform.Variant}
-	for _, c := range meta {
-		for _, a := range c.Args {
-			if a.Value != nil {
-				known[a.Key] = os.Expand(strings.Trim(*a.Value, `"'`), func(k string) string { return known[k] })
-			}
-			if v := b.Spec.Args[a.Key]; v != nil {
-				known[a.Key] = *v
+// args are the build arguments that are known from here.
+type args map[string]string
+
+// newArgs holds the platform's arguments. That they must be declared before
+// use is BuildKit's to check.
+func newArgs(b *plan.Build) args {
+	return args{
+		"TARGETPLATFORM": b.PlatformName(), "TARGETOS": b.Platform.OS,
+		"TARGETARCH": b.Platform.Architecture, "TARGETVARIANT": b.Platform.Variant,
+	}
+}
+
+// define takes an ARG: the target's value, else its default.
+func (a args) define(c *instructions.ArgCommand, b *plan.Build) {
+	for _, kv := range c.Args {
+		if v := b.Spec.Args[kv.Key]; v != nil {
+			a[kv.Key] = *v
+			continue
+		}
+		if kv.Value != nil {
+			if v, ok := a.expand(strings.Trim(*kv.Value, `"'`)); ok {
+				a[kv.Key] = v
 			}
 		}
 	}
-	return func(k string) string {
-		v, ok := known[k]
-		if !ok {
-			r.whole = false
-		}
+}
+
+// expand replaces variables; false if one is unknown.
+func (a args) expand(text string) (string, bool) {
+	ok := true
+	out := os.Expand(text, func(name string) string {
+		v, known := a[name]
+		ok = ok && known
 		return v
-	}
+	})
+	return out, ok
 }

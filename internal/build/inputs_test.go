@@ -49,6 +49,7 @@ func TestReadInputs(t *testing.T) {
 		"src/main.go":   "package main",
 		".dockerignore": "ignored\n",
 		"ignored":       "1",
+		"beside":        "1",
 	})
 	reg := heads{known: map[string]string{"alpine:3": "one", "tools:1": "two"}}
 	read := func(change func(*config.Target), o Options) Inputs {
@@ -79,6 +80,8 @@ func TestReadInputs(t *testing.T) {
 	same("nothing", read(nil, Options{}))
 	write(t, dir, map[string]string{"ignored": "2"})
 	same("an ignored file", read(nil, Options{}))
+	write(t, dir, map[string]string{"beside": "2"})
+	same("a file that no COPY names", read(nil, Options{}))
 	same("a tag", read(func(s *config.Target) { s.Tags = []string{"x"} }, Options{}))
 	if err := os.Chtimes(filepath.Join(dir, "src/main.go"), time.Now(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,8 @@ type Plan struct {
 	Registries []*config.Registry
 	Devices    []*config.Device
 	Release    config.Release
+	// Audit is the `audit` block for all targets, or nil.
+	Audit *config.Audit
 	// Files are the configuration files read.
 	Files []string
 }

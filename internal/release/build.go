@@ -21,6 +21,8 @@ type BuildOptions struct {
 	Selection
 	// Fresh takes nothing from earlier runs.
 	Fresh bool
+	// Force moves tags that somebody else has moved meanwhile.
+	Force bool
 }
 
 // Build makes and pushes every platform of the selection, by digest. No tag
@@ -63,12 +65,18 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	}
 	err = w.registries(ctx, p, client)
 	w.status.Close()
+	if err == nil {
+		err = readBefore(ctx, p, client, r)
+	}
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if err := r.save(); err != nil {
+		return nil, err
+	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
 	run := &solves{
-		record: r, client: client, past: past,
+		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
 			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
@@ -134,9 +142,11 @@ type solves struct {
 	display *build.Display
 	fleet   *worker.Fleet
 	past    history
-	jobs    map[*plan.Build]*worker.Job
-	options build.Options
-	done    map[*plan.Build]*outcome
+	// nativeOnly keeps nothing that was built by emulation.
+	nativeOnly bool
+	jobs       map[*plan.Build]*worker.Job
+	options    build.Options
+	done       map[*plan.Build]*outcome
 
 	mu       sync.Mutex // guards the record and prepared
 	prepared map[*plan.Build]bool

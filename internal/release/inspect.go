@@ -2,41 +2,50 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"time"
+	"os"
 
 	"github.com/archmage-build/archmage/internal/audit"
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
-	"github.com/archmage-build/archmage/internal/ui"
+)
+
+// Format is how `mage inspect` prints.
+type Format string
+
+// The formats. Table is for people.
+const (
+	Table    Format = ""
+	JSON     Format = "json"
+	SARIF    Format = "sarif"
+	Markdown Format = "markdown"
+	// Raw is the exact bytes of the manifest or index.
+	Raw Format = "raw"
+	// SBOM and Provenance are the attestations' statements.
+	SBOM       Format = "sbom"
+	Provenance Format = "provenance"
 )
 
 // InspectOptions say what to look at.
 type InspectOptions struct {
 	Selection
-	// Ref is any image; empty means what targets.hcl says.
+	// Ref is any image: a reference, a layout directory or an archive. Empty
+	// means what targets.hcl says.
 	Ref string
 	// Draft looks at the drafts even where they have been published.
 	Draft bool
-	JSON  bool
+	// Diff compares the drafts with what the first tag names.
+	Diff bool
+	// Releases looks at the tags of all records.
+	Releases bool
+	Format   Format
 }
 
-// AuditError says what is wrong with images that were read.
-type AuditError struct{ Findings []string }
-
-func (e *AuditError) Error() string { return strings.Join(e.Findings, "\n") }
-
-// Remedy is what to do next.
-func (e *AuditError) Remedy() string {
-	return "no tag was moved by this; mend what is named and run `mage release` again"
-}
-
-// Inspect shows the tree of an image: of any reference, of the drafts that are
-// not published yet, or of what is published.
+// Inspect shows and judges an image: any, the drafts that are not published
+// yet, or what is published.
 func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 	if o.Ref != "" {
 		return w.inspectRef(ctx, o)
@@ -49,243 +58,189 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 	if err != nil {
 		return err
 	}
-	trees, err := w.trees(ctx, p, client, o.Draft || w.pending())
-	if err != nil {
-		return interrupted(ctx, err)
+	switch {
+	case o.Releases:
+		return w.inspectReleases(ctx, p, client, o.Format)
+	case o.Diff:
+		return w.inspectDiff(ctx, p, client, o.Format)
 	}
-	if o.JSON {
-		if err := w.writeJSON(trees); err != nil {
-			return err
+	draft := o.Draft || w.pending()
+	var reports []*audit.Report
+	for _, t := range p.Published() {
+		if draft {
+			r, _ := w.latest() // without a record there is nothing to add to the report
+			report, err := w.auditDraft(ctx, p, t, client, r)
+			if err != nil {
+				return err
+			}
+			reports = append(reports, report)
+			continue
 		}
-	} else if err := w.showTrees(trees); err != nil {
+		for _, tag := range t.Tags {
+			report, err := w.auditTag(ctx, p, t, tag, client)
+			if err != nil {
+				return err
+			}
+			reports = append(reports, report)
+		}
+	}
+	if draft && o.Format != Table && o.Format != JSON && o.Format != SARIF && o.Format != Markdown {
+		return usage("Nothing to print", fmt.Errorf("-%s goes with -ref", o.Format))
+	}
+	if err := w.print(ctx, o.Format, audit.Registry(client), reports...); err != nil {
 		return err
 	}
-	return findings(p, trees)
+	return judge(p.Release.FailOn, reports...)
 }
 
-// inspectRef needs no targets.hcl, but honours the registries of one.
+// inspectRef needs no targets.hcl, but honours the registries and the audit
+// block of one.
 func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
-	if _, err := registry.Repository(o.Ref); err != nil {
-		return usage("Invalid -ref", err)
-	}
 	p := &plan.Plan{}
+	p.Release.FailOn = string(audit.Error)
 	if c, diags := config.Load(config.Options{Dir: w.Dir, LookupEnv: w.LookupEnv}); !diags.HasErrors() {
-		p.Registries = c.Registries
+		p.Registries, p.Audit, p.Release = c.Registries, c.Audit, c.Release
 	}
 	client, err := w.client(p)
 	if err != nil {
 		return err
 	}
-	tree, err := audit.Read(ctx, audit.Registry(client), o.Ref)
-	if err != nil {
-		return interrupted(ctx, err)
-	}
-	if o.JSON {
-		err = w.writeJSON(tree)
-	} else {
-		err = w.showTrees([]*audit.Tree{tree})
-	}
+	source, ref, closeSource, err := audit.Open(client, o.Ref)
+	defer closeSource()
 	if err != nil {
 		return err
 	}
-	return findings(nil, []*audit.Tree{tree})
+	if _, isFile := os.Stat(o.Ref); isFile != nil && ref == o.Ref {
+		if _, err := registry.Repository(ref); err != nil {
+			return usage("Invalid -ref", err)
+		}
+	}
+	if o.Format == Raw {
+		_, raw, err := source.Manifest(ctx, ref)
+		if err != nil {
+			return interrupted(ctx, err)
+		}
+		_, err = w.Streams.Out.Write(raw)
+		return err
+	}
+	report, err := audit.Audit(ctx, source, ref, w.auditOptions(p, nil))
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := w.print(ctx, o.Format, source, report); err != nil {
+		return err
+	}
+	return judge(p.Release.FailOn, report)
 }
 
 // pending says whether the newest record has drafts that no tag names yet.
 func (w *Workspace) pending() bool {
 	r, err := w.latest()
-	return err == nil && r.reached(Assembled) && !r.reached(Promoted)
+	return err == nil && r.Kind == KindRelease && r.reached(Assembled) && !r.reached(Promoted)
 }
 
-func (w *Workspace) trees(ctx context.Context, p *plan.Plan, client *registry.Client, draft bool) ([]*audit.Tree, error) {
-	source := audit.Registry(client)
-	if draft {
-		source = audit.Layout(w.layout())
-	}
-	var out []*audit.Tree
-	for _, t := range p.Published() {
-		refs := []string{t.Name}
-		if !draft {
-			refs = refs[:0]
-			for _, tag := range t.Tags {
-				refs = append(refs, tag.String())
-			}
+// print writes reports in a format; in GitHub Actions the findings become
+// annotations of the run as well.
+func (w *Workspace) print(ctx context.Context, f Format, source audit.LayerSource, reports ...*audit.Report) error {
+	if w.Getenv("GITHUB_ACTIONS") == "true" {
+		if err := audit.WriteGitHub(w.Streams.Err, reports...); err != nil {
+			return fmt.Errorf("writing annotations: %w", err)
 		}
-		for _, ref := range refs {
-			tree, err := audit.Read(ctx, source, ref)
+	}
+	switch f {
+	case JSON:
+		if len(reports) == 1 {
+			return w.writeJSON(reports[0])
+		}
+		return w.writeJSON(reports)
+	case SARIF:
+		return audit.WriteSARIF(w.Streams.Out, Version, reports...)
+	case Markdown:
+		return audit.WriteMarkdown(w.Streams.Out, reports...)
+	case SBOM, Provenance:
+		kind := map[Format]string{SBOM: audit.SBOM, Provenance: audit.Provenance}[f]
+		all := []audit.Statement{}
+		for _, r := range reports {
+			s, err := audit.Statements(ctx, source, r.Tree.Reference, r.Tree, kind)
 			if err != nil {
-				return nil, err
+				return interrupted(ctx, err)
 			}
-			out = append(out, tree)
+			all = append(all, s...)
 		}
+		return w.writeJSON(all)
 	}
-	return out, nil
+	return w.showReports(reports)
 }
 
-// inspectDrafts is the inspection inside a release: nothing goes up that has
-// a finding.
-func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan) error {
-	trees, err := w.trees(ctx, p, nil, true)
+// inspectReleases looks at what every tag of the records names now: drift, and
+// children that have vanished since.
+func (w *Workspace) inspectReleases(ctx context.Context, p *plan.Plan, client *registry.Client, f Format) error {
+	ids, err := w.recordIDs()
 	if err != nil {
-		return interrupted(ctx, err)
+		return err
 	}
-	return findings(p, trees)
-}
-
-// findings compares the trees with the matrix. With no plan there is nothing
-// to compare with, and only what cannot be read is found.
-func findings(p *plan.Plan, trees []*audit.Tree) error {
-	var out []string
-	for _, tree := range trees {
-		walk(&tree.Node, func(n *audit.Node) {
-			if n.Problem != "" {
-				out = append(out, fmt.Sprintf("%s, %s: %s", tree.Reference, n.Name, n.Problem))
-			}
-		})
-		if p == nil {
+	last := map[string]index.Move{}
+	var order []string
+	for _, id := range ids {
+		r, err := readRecord(w.path("releases", id+".json"))
+		if err != nil {
+			w.status.Warn(err.Error())
 			continue
 		}
-		want := wanted(p, tree.Reference)
-		var have []string
-		for _, n := range tree.Images() {
-			have = append(have, n.Platform)
+		if !r.reached(Promoted) {
+			continue
 		}
-		for _, name := range want {
-			if !slices.Contains(have, name) {
-				out = append(out, fmt.Sprintf("%s: the platform %s is missing", tree.Reference, name))
+		for _, m := range r.Moves {
+			if _, ok := last[m.Tag]; !ok {
+				order = append(order, m.Tag)
 			}
-		}
-		for _, name := range have {
-			if !slices.Contains(want, name) {
-				out = append(out, fmt.Sprintf("%s: the platform %s is not in targets.hcl", tree.Reference, name))
-			}
+			last[m.Tag] = m
 		}
 	}
-	if len(out) == 0 {
-		return nil
+	var reports []*audit.Report
+	for _, tag := range order {
+		m := last[tag]
+		if m.Digest == "" {
+			continue // a rollback took the tag away
+		}
+		o := w.auditOptions(p, nil)
+		o.Shallow = true
+		o.Want = &audit.Want{Digest: m.Digest}
+		report, err := audit.Audit(ctx, audit.Registry(client), tag, o)
+		if registry.IsNotFound(err) {
+			report = &audit.Report{Tree: &audit.Tree{Reference: tag}, Findings: []audit.Finding{{
+				ID: "tag-drift", Severity: audit.Error, Message: fmt.Sprintf("the tag is gone; %s was released as it", m.Digest),
+			}}}
+		} else if err != nil {
+			return interrupted(ctx, err)
+		}
+		reports = append(reports, report)
 	}
-	return &AuditError{Findings: out}
+	if err := w.print(ctx, f, audit.Registry(client), reports...); err != nil {
+		return err
+	}
+	return judge(p.Release.FailOn, reports...)
 }
 
-// wanted are the platforms that the target of a draft or tag shall have.
-func wanted(p *plan.Plan, reference string) []string {
-	var out []string
+// inspectDiff shows what the drafts would change.
+func (w *Workspace) inspectDiff(ctx context.Context, p *plan.Plan, client *registry.Client, f Format) error {
+	var out []*index.Difference
 	for _, t := range p.Published() {
-		if t.Name != reference && !slices.ContainsFunc(t.Tags, func(tag plan.Tag) bool { return tag.String() == reference }) {
-			continue
+		d, err := index.Open(w.layout(), t.Name)
+		if errors.Is(err, index.ErrNoDraft) {
+			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
 		}
-		for _, b := range t.Builds {
-			if !b.Optional {
-				out = append(out, b.PlatformName())
-			}
-		}
-	}
-	return out
-}
-
-func walk(n *audit.Node, f func(*audit.Node)) {
-	f(n)
-	for i := range n.Children {
-		walk(&n.Children[i], f)
-	}
-}
-
-func (w *Workspace) showTrees(trees []*audit.Tree) error {
-	out := w.Streams.Out
-	shown := map[string]bool{}
-	for _, tree := range trees {
-		if shown[tree.Digest.String()] {
-			continue
-		}
-		if len(shown) > 0 {
-			fmt.Fprintln(out)
-		}
-		shown[tree.Digest.String()] = true
-		for _, same := range trees {
-			if same.Digest == tree.Digest {
-				fmt.Fprintf(out, "%s\n", out.Bold(same.Reference))
-			}
-		}
-		fmt.Fprintf(out, "%s %s  %s\n", tree.Kind, tree.Digest, out.Faint(tree.MediaType))
-		rows := tree.Children
-		if tree.Kind != audit.KindIndex {
-			rows = []audit.Node{tree.Node}
-		} else {
-			showAnnotations(out, tree.Annotations, "")
-		}
-		table := ui.NewTable(ui.Column{Title: "PLATFORM"}, ui.Column{Title: "DIGEST"}, ui.Column{Title: "SIZE", Right: true},
-			ui.Column{Title: "LAYERS", Right: true}, ui.Column{Title: "CREATED"}, ui.Column{Title: "COMMAND"})
-		addRows(table, out.Palette, rows, "")
-		if err := table.Write(out); err != nil {
+		if err != nil {
 			return err
 		}
-		showImageAnnotations(out, tree)
-	}
-	return nil
-}
-
-// showImageAnnotations names each annotation of the images once, with the
-// platforms that have it.
-func showImageAnnotations(out *ui.Stream, tree *audit.Tree) {
-	type note struct{ key, value string }
-	var order []note
-	has := map[note][]string{}
-	images := tree.Images()
-	for _, n := range images {
-		for _, m := range []map[string]string{n.Annotations, n.DescriptorAnnotations} {
-			for _, k := range slices.Sorted(maps.Keys(m)) {
-				key := note{k, m[k]}
-				if has[key] == nil {
-					order = append(order, key)
-				}
-				if !slices.Contains(has[key], n.Name) {
-					has[key] = append(has[key], n.Name)
-				}
-			}
+		diff, err := index.Diff(ctx, client, d, t.Tags[0].String())
+		if err != nil {
+			return interrupted(ctx, err)
 		}
+		out = append(out, diff)
 	}
-	for _, n := range order {
-		where := strings.Join(has[n], ", ")
-		if len(has[n]) == len(images) {
-			where = "every platform"
-		}
-		showAnnotations(out, map[string]string{n.key: n.value}, where)
+	if f == JSON {
+		return w.writeJSON(out)
 	}
-}
-
-func addRows(table *ui.Table, p ui.Palette, nodes []audit.Node, indent string) {
-	for i := range nodes {
-		n := &nodes[i]
-		name := any(indent + n.Name)
-		size, layers, created, command := "", "", "", ""
-		switch {
-		case n.Problem != "":
-			name = p.Bad(indent + n.Name)
-			command = n.Problem
-		case n.Kind == audit.KindAttestation:
-			name = p.Faint(indent + n.Name)
-			size = ui.Bytes(n.TotalSize)
-		default:
-			size = ui.Bytes(n.TotalSize)
-			layers = fmt.Sprint(len(n.Layers))
-			if n.Config != nil {
-				command = strings.Join(append(slices.Clone(n.Config.Entrypoint), n.Config.Cmd...), " ")
-				if n.Config.Created != nil {
-					created = n.Config.Created.UTC().Format(time.DateTime)
-				}
-			}
-		}
-		table.Row(name, n.Digest.String(), size, layers, created, command)
-		addRows(table, p, n.Children, indent+"  ")
-	}
-}
-
-func showAnnotations(out *ui.Stream, annotations map[string]string, where string) {
-	for _, k := range slices.Sorted(maps.Keys(annotations)) {
-		line := fmt.Sprintf("  %s = %s", ui.Clean(k), ui.Clean(annotations[k]))
-		if where != "" {
-			line += "  " + out.Faint("("+where+")").String()
-		}
-		fmt.Fprintln(out, line)
-	}
+	return w.showDiff(out)
 }

@@ -87,6 +87,9 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 // reuse says whether b is there already, and notes it.
 func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]build.Base) (build.Base, bool, error) {
 	old := s.past[b.ID()]
+	if s.nativeOnly && !old.Native {
+		return build.Base{}, false, nil
+	}
 	if old.Inputs == "" || old.Repository != b.Repository || (!old.Whole && old.release != s.record.ID) {
 		return build.Base{}, false, nil
 	}

@@ -72,6 +72,9 @@ type Record struct {
 	// 1970; nil if they were not.
 	Epoch   *int64          `json:"epoch,omitempty"`
 	Targets []*TargetRecord `json:"targets"`
+	// Before is what each tag named when the release began; a tag that did not
+	// exist has "". Whoever moves one meanwhile is in conflict with this release.
+	Before map[string]digest.Digest `json:"before,omitempty"`
 	// Moves are the tags, in the order they move, with what they named before.
 	Moves []index.Move `json:"moves,omitempty"`
 
@@ -109,6 +112,8 @@ type ChildRecord struct {
 	// fingerprint covers everything.
 	Inputs string `json:"inputs,omitempty"`
 	Whole  bool   `json:"whole,omitempty"`
+	// ProvenOn names the devices that it ran on.
+	ProvenOn []string `json:"provenOn,omitempty"`
 	// Kept children were not built in this run: an earlier one had built them
 	// from the same inputs, and the registry still has them.
 	Kept bool `json:"kept,omitempty"`
@@ -159,7 +164,7 @@ func (w *Workspace) newRecord(k Kind) (*Record, error) {
 		return nil, fmt.Errorf("naming the release: %w", err)
 	}
 	now := time.Now().UTC()
-	stamp := now
+	stamp := now.Truncate(time.Second) // the names hold no more
 	ids, err := w.recordIDs()
 	if err != nil {
 		return nil, err

@@ -30,10 +30,10 @@ func (w *Workspace) Release(ctx context.Context, o BuildOptions) error {
 	if err := w.annotate(p, r); err != nil {
 		return err
 	}
-	if err := w.inspectDrafts(ctx, p); err != nil {
+	if err := w.inspectDrafts(ctx, p, client, r); err != nil {
 		return err
 	}
-	if err := w.push(ctx, p, client, r); err != nil {
+	if err := w.push(ctx, p, client, r, o.Force); err != nil {
 		return err
 	}
 	return w.showReleased(p, r)

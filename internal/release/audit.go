@@ -1,0 +1,191 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/archmage-build/archmage/internal/audit"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
+)
+
+// AuditError says what is wrong with images that were read.
+type AuditError struct{ Findings []string }
+
+func (e *AuditError) Error() string { return strings.Join(e.Findings, "\n") }
+
+// Remedy is what to do next.
+func (e *AuditError) Remedy() string {
+	return "mend what is named, or say in an audit block of targets.hcl why it is meant (docs/audit.md), and run the same command again"
+}
+
+// auditOptions are the rules of the workspace and a target.
+func (w *Workspace) auditOptions(p *plan.Plan, t *plan.Target) audit.Options {
+	o := audit.Options{}
+	if dirs, err := embedded.DirsFromEnv(w.Getenv); err == nil {
+		o.CacheDir = filepath.Join(dirs.Cache, "audit")
+	}
+	rules := p.Audit
+	if t != nil {
+		rules = rules.Merge(t.Spec.Audit)
+	}
+	if rules != nil {
+		o.Rules.Ignore, o.Rules.Allow = rules.Ignore, rules.Allow
+		o.Rules.Severity = map[string]audit.Severity{}
+		for id, s := range rules.Severity {
+			o.Rules.Severity[id] = audit.Severity(s)
+		}
+	}
+	return o
+}
+
+// want is what a target's index is meant to be.
+func want(t *plan.Target) *audit.Want {
+	out := &audit.Want{Annotations: map[string]string{}}
+	for _, b := range t.Builds {
+		if b.Optional {
+			out.Optional = append(out.Optional, b.PlatformName())
+		} else {
+			out.Platforms = append(out.Platforms, b.PlatformName())
+		}
+	}
+	for _, pl := range t.Platforms {
+		if name := config.FormatPlatform(pl); len(t.Builds) == 0 && !slices.Contains(out.Platforms, name) {
+			out.Platforms = append(out.Platforms, name)
+		}
+	}
+	for _, a := range t.Spec.AnnotationList() {
+		if a.Level == "index" {
+			out.Annotations[a.Key] = a.Value
+		}
+	}
+	return out
+}
+
+// auditDraft judges the draft of a target; layers are read where they were
+// built.
+func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *Record) (*audit.Report, error) {
+	d, err := index.Open(w.layout(), t.Name)
+	if errors.Is(err, index.ErrNoDraft) {
+		return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := w.auditOptions(p, t)
+	o.Want = want(t)
+	o.Reproducible = r != nil && r.Epoch != nil
+	report, err := audit.Audit(ctx, audit.Draft(w.layout(), client, d.Source), t.Name, o)
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	builtBy(report, r, t.Name)
+	return report, nil
+}
+
+// auditTag judges what a tag names, against what the newest record that moved
+// it made of it.
+func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, tag plan.Tag, client *registry.Client) (*audit.Report, error) {
+	o := w.auditOptions(p, t)
+	o.Want = want(t)
+	r, m := w.movedBy(tag.String())
+	if m != nil {
+		o.Want.Digest = m.Digest
+		o.Reproducible = r.Epoch != nil
+	}
+	report, err := audit.Audit(ctx, audit.Registry(client), tag.String(), o)
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	builtBy(report, r, t.Name)
+	return report, nil
+}
+
+// movedBy is the newest record that moved a tag, and how.
+func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
+	ids, err := w.recordIDs()
+	if err != nil {
+		return nil, nil
+	}
+	for _, id := range slices.Backward(ids) {
+		r, err := readRecord(w.path("releases", id+".json"))
+		if err != nil || !r.reached(Promoted) {
+			continue
+		}
+		for i := range r.Moves {
+			if r.Moves[i].Tag == tag {
+				return r, &r.Moves[i]
+			}
+		}
+	}
+	return nil, nil
+}
+
+// builtBy fills in what the record knows of each image.
+func builtBy(report *audit.Report, r *Record, target string) {
+	if r == nil {
+		return
+	}
+	t := r.target(target)
+	if t == nil || (t.Index != "" && t.Index != report.Tree.Digest) {
+		return
+	}
+	for i := range report.Images {
+		if c := t.child(report.Images[i].Platform); c != nil {
+			report.Images[i].BuiltBy = c.Worker
+			report.Images[i].ProvenOn = c.ProvenOn
+		}
+	}
+}
+
+// judge turns the findings that stop a release into an error.
+func judge(failOn string, reports ...*audit.Report) error {
+	var out []string
+	for _, r := range reports {
+		by := map[digest.Digest]string{}
+		for _, im := range r.Images {
+			by[im.Digest] = im.BuiltBy
+		}
+		for _, f := range r.Fails(audit.Severity(failOn)) {
+			line := audit.Printable(r.Tree.Reference) + ": " + f.String()
+			if w := by[f.Digest]; w != "" {
+				line += " (built by worker " + w + ")"
+			}
+			out = append(out, line)
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return &AuditError{Findings: out}
+}
+
+// inspectDrafts is the inspection inside a release: nothing goes up that has a
+// finding of release.fail_on or worse.
+func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+	var reports []*audit.Report
+	for _, t := range p.Published() {
+		report, err := w.auditDraft(ctx, p, t, client, r)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, report)
+		for _, im := range report.Images {
+			if im.Binaries != "" {
+				w.say("inspected %s %s: %s", t.Name, im.Platform, im.Binaries)
+			}
+		}
+	}
+	err := judge(p.Release.FailOn, reports...)
+	w.showFindings(w.Streams.Err, err == nil, reports...)
+	return err
+}

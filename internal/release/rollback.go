@@ -1,0 +1,220 @@
+package release
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/ui"
+)
+
+// RollbackOptions say how far to go back.
+type RollbackOptions struct {
+	// To is the release whose tags are wanted again; empty means as they were
+	// before the newest release that moved any.
+	To string
+	// Force moves tags that somebody else has moved since.
+	Force bool
+	// DryRun only says what would move.
+	DryRun bool
+}
+
+// Rollback puts all tags back, and records that too.
+func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
+	_, p, err := w.Load(Selection{})
+	if err != nil {
+		return err
+	}
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := w.newRecord(KindRollback)
+	if err != nil {
+		return err
+	}
+	if o.To == "" {
+		err = w.undo(r)
+	} else {
+		err = w.restore(r, o.To)
+	}
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		return w.showMoves(r.Moves)
+	}
+	client, err := w.client(p)
+	if err != nil {
+		return err
+	}
+	if err := w.registries(ctx, onlyRegistries(p), client); err != nil {
+		return err
+	}
+	w.status.Close()
+	if err := r.advance(Promoting); err != nil {
+		return err
+	}
+	if err := index.Promote(ctx, client, r.Moves, index.Promotion{Force: o.Force}); err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := r.advance(Promoted); err != nil {
+		return err
+	}
+	if err := index.Verify(ctx, client, r.Moves); err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := r.advance(Verified); err != nil {
+		return err
+	}
+	return w.showMoves(r.Moves)
+}
+
+// onlyRegistries is the plan without builds: a rollback pushes nothing.
+func onlyRegistries(p *plan.Plan) *plan.Plan { c := *p; c.Targets = nil; return &c }
+
+// undo takes back the newest release that moved tags.
+func (w *Workspace) undo(r *Record) error {
+	ids, err := w.recordIDs()
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Backward(ids) {
+		old, err := readRecord(w.path("releases", id+".json"))
+		if err != nil {
+			return err
+		}
+		if !old.reached(Promoting) || len(old.Moves) == 0 {
+			continue
+		}
+		r.Undoes = old.ID
+		for _, m := range slices.Backward(old.Moves) {
+			if m.Digest != m.Previous {
+				r.Moves = append(r.Moves, index.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Previous, Previous: m.Digest})
+			}
+		}
+		if len(r.Moves) == 0 {
+			return usage("Nothing to roll back", fmt.Errorf("release %s moved no tag: they were all there already; name an older state with -to=ID (`mage releases` lists them)", old.ID))
+		}
+		return nil
+	}
+	return &NoRecordError{Dir: w.path(), Want: "no release has moved a tag"}
+}
+
+// restore makes the tags what they were when release id had ended.
+func (w *Workspace) restore(r *Record, id string) error {
+	old, err := w.record(id)
+	if err != nil {
+		return err
+	}
+	if !old.reached(Promoted) {
+		return usage("Release without tags", fmt.Errorf("release %s did not come as far as its tags (%s)", old.ID, old.Step))
+	}
+	r.Restores = old.ID
+	for _, m := range old.Moves {
+		r.Moves = append(r.Moves, index.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Digest, Previous: w.lastMove(m.Tag)})
+	}
+	return nil
+}
+
+// lastMove is what the newest record that moved a tag made of it: if it names
+// anything else, somebody else has moved it.
+func (w *Workspace) lastMove(tag string) digest.Digest {
+	ids, err := w.recordIDs()
+	if err != nil {
+		return ""
+	}
+	for _, id := range slices.Backward(ids) {
+		r, err := readRecord(w.path("releases", id+".json"))
+		if err != nil || !r.reached(Promoting) {
+			continue
+		}
+		for _, m := range r.Moves {
+			if m.Tag == tag {
+				return m.Digest
+			}
+		}
+	}
+	return ""
+}
+
+func (w *Workspace) showMoves(moves []index.Move) error {
+	t := ui.NewTable(ui.Column{Title: "TAG"}, ui.Column{Title: "FROM"}, ui.Column{Title: "TO"})
+	t.Empty = "no tag moves\n"
+	name := func(d digest.Digest) string {
+		if d == "" {
+			return "(none)"
+		}
+		return d.String()
+	}
+	for _, m := range moves {
+		t.Row(m.Tag, name(m.Previous), name(m.Digest))
+	}
+	return t.Write(w.Streams.Out)
+}
+
+// releaseView is one release as `mage releases -json` prints it.
+type releaseView struct {
+	*Record
+	// Problem says why the record cannot be read.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Releases lists the records, the newest first.
+func (w *Workspace) Releases(asJSON bool) error {
+	ids, err := w.recordIDs()
+	if err != nil {
+		return err
+	}
+	views := []releaseView{}
+	for _, id := range slices.Backward(ids) {
+		r, err := readRecord(w.path("releases", id+".json"))
+		if err != nil {
+			views = append(views, releaseView{Record: &Record{ID: id}, Problem: err.Error()})
+			continue
+		}
+		views = append(views, releaseView{Record: r})
+	}
+	if asJSON {
+		return w.writeJSON(views)
+	}
+	out := w.Streams.Out
+	t := ui.NewTable(ui.Column{Title: "RELEASE"}, ui.Column{Title: "STATE"}, ui.Column{Title: "TARGETS"}, ui.Column{Title: "TAGS", Right: true}, ui.Column{Title: "INDEX"})
+	t.Empty = "no release was made here yet; `mage release` makes one\n"
+	for _, v := range views {
+		if v.Problem != "" {
+			t.Row(v.ID, out.Bad("unreadable"), v.Problem, "", "")
+			continue
+		}
+		state := any(string(v.Step))
+		switch {
+		case v.Kind == KindRollback && v.Undoes != "":
+			state = "took back " + v.Undoes
+		case v.Kind == KindRollback:
+			state = "restored " + v.Restores
+		case v.Step == Verified:
+			state = out.Good("released")
+		default:
+			state = out.Warn("stopped while " + string(v.Step))
+		}
+		var targets, indexes []string
+		for _, tr := range v.Targets {
+			if !tr.Linked {
+				targets = append(targets, tr.Name)
+				indexes = append(indexes, tr.Index.String())
+			}
+		}
+		first := ""
+		if len(indexes) == 1 {
+			first = indexes[0]
+		}
+		t.Row(v.ID, state, strings.Join(targets, ", "), fmt.Sprint(len(v.Moves)), first)
+	}
+	return t.Write(out)
+}

@@ -1,0 +1,16 @@
+package tasks
+
+import (
+	"context"
+
+	"github.com/archmage-build/archmage/internal/release"
+)
+
+// Releases lists what was released from here, the newest first.
+func Releases(ctx context.Context,
+	json *bool, // for machines: the records
+) error {
+	return run(ctx, func(_ context.Context, w *release.Workspace) error {
+		return w.Releases(set(json))
+	})
+}
