@@ -28,16 +28,22 @@ type site struct {
 	env  []string
 }
 
-func newSite(t *testing.T, binary, host string) *site {
+func newSite(t testing.TB, binary, host string) *site {
 	t.Helper()
 	s := &site{dir: t.TempDir(), binary: binary, repo: host + "/" + strings.ToLower(filepath.Base(t.Name()))}
-	copyFile(t, embeddedtest.Busybox(t), filepath.Join(s.dir, "busybox"))
+	busybox, err := os.ReadFile(embeddedtest.Busybox(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "busybox"), busybox, 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
 	s.env = append(os.Environ(), "BUILDKIT_PROGRESS=plain", "NO_COLOR=1", "HOME="+s.dir)
 	return s
 }
 
 // targets writes targets.hcl; REPO in it is the site's repository.
-func (s *site) targets(t *testing.T, text string) {
+func (s *site) targets(t testing.TB, text string) {
 	t.Helper()
 	text = strings.ReplaceAll(text, "REPO", s.repo)
 	if err := os.WriteFile(filepath.Join(s.dir, "targets.hcl"), []byte(text), 0o600); err != nil {
@@ -102,7 +108,7 @@ func (o *output) String() string {
 // said is what the session has told people so far.
 func (r *session) said() string { return r.stderr.String() }
 
-func (s *site) start(t *testing.T, args ...string) *session {
+func (s *site) start(t testing.TB, args ...string) *session {
 	t.Helper()
 	r := &session{cmd: exec.Command(s.binary, args...), ended: make(chan struct{}), began: time.Now()}
 	r.cmd.Dir, r.cmd.Env = s.dir, s.env
@@ -123,7 +129,7 @@ func (s *site) start(t *testing.T, args ...string) *session {
 }
 
 // wait wants the exit code and gives stderr.
-func (r *session) wait(t *testing.T, code int) string {
+func (r *session) wait(t testing.TB, code int) string {
 	t.Helper()
 	select {
 	case <-r.ended:
@@ -142,13 +148,13 @@ func (r *session) wait(t *testing.T, code int) string {
 	return text
 }
 
-func (s *site) run(t *testing.T, code int, args ...string) string {
+func (s *site) run(t testing.TB, code int, args ...string) string {
 	t.Helper()
 	return s.start(t, args...).wait(t, code)
 }
 
 // until waits for something that a session must come to.
-func (r *session) until(t *testing.T, what string, ok func() bool) {
+func (r *session) until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		select {
@@ -170,7 +176,7 @@ type child struct {
 }
 
 // record gives the children of the newest record by target and platform.
-func (s *site) record(t *testing.T) map[string]child {
+func (s *site) record(t testing.TB) map[string]child {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.dir, ".archmage", "releases", "*.json"))
 	if err != nil || len(files) == 0 {
@@ -210,7 +216,7 @@ func (s *site) tagged(t *testing.T, tag string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-func wantText(t *testing.T, text string, wants ...string) {
+func wantText(t testing.TB, text string, wants ...string) {
 	t.Helper()
 	for _, w := range wants {
 		if !strings.Contains(text, w) {
@@ -301,6 +307,10 @@ EOT
 }
 `
 	workers := workerBlock("a", a.Unix(), "slots = 1") + workerBlock("b", b.Unix(), "slots = 1")
+	// targets.hcl changes, and is no part of what is built.
+	if err := os.WriteFile(filepath.Join(s.dir, ".dockerignore"), []byte("*\n!busybox\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	good := strings.Replace(sleeping("good", "1.01"), "no-cache = true", "", 1)
 	s.targets(t, failing+good+workers)
 	text := s.run(t, 3, "release")
@@ -325,6 +335,22 @@ EOT
 	if strings.Contains(text, "[good ") || !s.tagged(t, "good") || !s.tagged(t, "bad") {
 		t.Errorf("what was built is built again, or a tag is missing:\n%s", text)
 	}
+}
+
+// A build that takes its worker down with it is not tried for ever.
+func fleetDeadly(t *testing.T, binary string) {
+	t.Parallel()
+	a := hosttest.Start(t, hosttest.Options{})
+	s := newSite(t, binary, embeddedtest.Registry(t))
+	s.targets(t, sleeping("one", "60.03")+workerBlock("a", a.Unix()))
+	r := s.start(t, "build")
+	for range 2 {
+		r.until(t, "the worker builds", func() bool { return sleeps(a) == 1 })
+		a.Kill()
+		a.Run(t)
+	}
+	text := r.wait(t, 7)
+	wantText(t, text, "worker a is back", "no worker for one linux/amd64: a was lost under it", "what the build needs of memory and disk")
 }
 
 // The base of a build reaches whichever worker builds on it.
@@ -396,6 +422,7 @@ func TestFleet(t *testing.T) {
 		for name, flow := range map[string]func(*testing.T, string){
 			"killed":        fleetKilled,
 			"stopped":       fleetStopped,
+			"deadly":        fleetDeadly,
 			"allLost":       fleetAllLost,
 			"failingBuild":  fleetFailingBuild,
 			"baseElsewhere": fleetBaseElsewhere,

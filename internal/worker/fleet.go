@@ -336,8 +336,15 @@ func (f *Fleet) acquire(ctx context.Context, j *Job, id string) (*lease, context
 			f.mu.Lock()
 			l.member.leases[l] = struct{}{}
 			down := l.member.err
+			if down == nil && l.member.worker != l.worker {
+				down = &Lost{Worker: l.worker.Name, Err: errors.New("it was lost and is back, over a new connection")}
+			}
 			f.mu.Unlock()
-			if down != nil { // lost between the grant and now
+			if ctx.Err() != nil {
+				f.release(l)
+				return nil, nil, context.Cause(ctx)
+			}
+			if down != nil { // between the grant and now
 				cancel(down)
 			}
 			return l, leaseCtx, nil

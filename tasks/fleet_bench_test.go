@@ -1,0 +1,172 @@
+package tasks_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/worker/hosttest"
+)
+
+// twins are workers of one slot each, as narrow as small boards.
+type twins struct {
+	site    *site
+	daemons []*hosttest.Daemon
+	steps   int
+	buildx  []string // its command, once it was needed
+}
+
+// newTwins makes n workers and a targets.hcl of some builds, each a step of so
+// many seconds.
+func newTwins(b *testing.B, n, steps int, seconds string) *twins {
+	b.Helper()
+	binary := filepath.Join(b.TempDir(), "archmage")
+	cmd := exec.Command("go", "tool", "mage", "-compile", binary)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("compiling the tasks: %v\n%s", err, out)
+	}
+	w := &twins{site: newSite(b, binary, embeddedtest.Registry(b)), steps: steps}
+	var targets, workers strings.Builder
+	for i := range steps {
+		targets.WriteString(sleeping(fmt.Sprintf("t%d", i), seconds))
+	}
+	for i := range n {
+		d := hosttest.Start(b, hosttest.Options{Parallel: 1})
+		w.daemons = append(w.daemons, d)
+		workers.WriteString(workerBlock(fmt.Sprintf("w%d", i), d.Unix(), "slots = 1"))
+	}
+	w.site.targets(b, targets.String()+workers.String())
+	bake := strings.ReplaceAll(targets.String(), "REPO", w.site.repo)
+	if err := os.WriteFile(filepath.Join(w.site.dir, "bake.hcl"), []byte(bake), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+// archmage is how long its build takes; disturb is called once all workers
+// build.
+func (w *twins) archmage(b *testing.B, disturb func()) time.Duration {
+	b.Helper()
+	r := w.site.start(b, "build")
+	if disturb != nil {
+		r.until(b, "all workers build", func() bool {
+			for _, d := range w.daemons {
+				if sleeps(d) == 0 {
+					return false
+				}
+			}
+			return true
+		})
+		disturb()
+	}
+	r.wait(b, 0)
+	if got := len(w.site.record(b)); got != w.steps {
+		b.Fatalf("%d of %d builds are in the record", got, w.steps)
+	}
+	return r.took
+}
+
+// peer is how long buildx takes for the same builds on the same workers.
+func (w *twins) peer(b *testing.B) time.Duration {
+	b.Helper()
+	buildx := hosttest.Peer(b, "buildx")
+	config := b.TempDir()
+	call := func(args ...string) {
+		b.Helper()
+		cmd := exec.Command(buildx, args...)
+		cmd.Dir = w.site.dir
+		cmd.Env = append(w.site.env, "BUILDX_CONFIG="+config)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("buildx %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	for i, d := range w.daemons {
+		args := []string{"create", "--name=twins", "--driver=remote", fmt.Sprintf("--node=w%d", i)}
+		if i > 0 {
+			args = append(args, "--append")
+		}
+		call(append(args, d.Unix())...)
+	}
+	names := make([]string, w.steps)
+	for i := range names {
+		names[i] = fmt.Sprintf("t%d", i)
+	}
+	began := time.Now()
+	call(append([]string{"bake", "--builder=twins", "--file=bake.hcl", "--provenance=false", "--set=*.output=type=registry"}, names...)...)
+	return time.Since(began)
+}
+
+// compare reports archmage's time as a part of buildx's.
+func compare(b *testing.B, workers, steps int, limit float64) {
+	b.Helper()
+	for b.Loop() {
+		w := newTwins(b, workers, steps, "5")
+		ours, theirs := w.archmage(b, nil), w.peer(b)
+		ratio := ours.Seconds() / theirs.Seconds()
+		b.ReportMetric(ours.Seconds(), "archmage-s")
+		b.ReportMetric(theirs.Seconds(), "buildx-s")
+		b.ReportMetric(ratio, "of-buildx")
+		if ratio > limit {
+			b.Errorf("archmage takes %.2f of buildx's time, more than %.2f", ratio, limit)
+		}
+	}
+}
+
+// Four steps of 5 s on two twins.
+func BenchmarkTwoTwins(b *testing.B) { compare(b, 2, 4, 0.55) }
+
+// Six on three: of four, two rounds remain, half of buildx's time at best.
+func BenchmarkThreeTwins(b *testing.B) { compare(b, 3, 6, 0.4) }
+
+// BenchmarkLoss is how much later a build of four steps on two twins ends when
+// one of them is taken away in the middle.
+func BenchmarkLoss(b *testing.B) {
+	for name, take := range map[string]func(*testing.B, *hosttest.Daemon){
+		"killed":  func(_ *testing.B, d *hosttest.Daemon) { d.Kill() },
+		"stopped": func(b *testing.B, d *hosttest.Daemon) { d.Stop(b); b.Cleanup(func() { d.Continue(b) }) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				w := newTwins(b, 2, 4, "5")
+				calm := w.archmage(b, nil)
+				late := w.archmage(b, func() { take(b, w.daemons[1]) }) - calm
+				b.ReportMetric(calm.Seconds(), "calm-s")
+				b.ReportMetric(late.Seconds(), "later-s")
+				if late > 12*time.Second {
+					b.Errorf("it ends %s later", late)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkStoppedMinute stops one of two workers for 60 s of a longer build:
+// it is done without and taken back.
+func BenchmarkStoppedMinute(b *testing.B) {
+	for b.Loop() {
+		w := newTwins(b, 2, 18, "6")
+		took := w.archmage(b, func() {
+			d := w.daemons[1]
+			d.Stop(b)
+			awake := time.AfterFunc(time.Minute, func() { d.Continue(b) })
+			b.Cleanup(func() { awake.Stop(); d.Continue(b) })
+		})
+		back := 0
+		for _, c := range w.site.record(b) {
+			if c.Worker == "w1" {
+				back++
+			}
+		}
+		b.ReportMetric(took.Seconds(), "total-s")
+		b.ReportMetric(float64(back), "builds-after-return")
+		if back == 0 {
+			b.Error("the worker was not taken back")
+		}
+	}
+}
