@@ -91,6 +91,11 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 	var blobs [][]byte
 	for i, p := range parts {
 		name := format(ordered[i].Platform)
+		if ref := ordered[i].Ref; ref != "" {
+			if tag, err := registry.Tag(ref); err == nil { // else it names a digest
+				d.refs = append(d.refs, ordered[i].Repository+":"+tag)
+			}
+		}
 		if p.repaired != nil {
 			d.repaired = append(d.repaired, *p.repaired)
 		}

@@ -39,6 +39,9 @@ const (
 	annotationSources = "io.github.archmage-build.sources"
 	// annotationRepaired is a JSON list of Repaired.
 	annotationRepaired = "io.github.archmage-build.repaired"
+	// annotationRefs is a JSON list of the tags that children were resolved
+	// from.
+	annotationRefs = "io.github.archmage-build.refs"
 )
 
 // Draft is an index on disk that was not pushed yet.
@@ -56,6 +59,7 @@ type Draft struct {
 	base     digest.Digest
 	sources  map[digest.Digest]string
 	repaired []Repaired
+	refs     []string
 	store    store
 }
 
@@ -132,11 +136,16 @@ func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
 			return nil, s.damaged("the repaired children of "+target, err)
 		}
 	}
+	if text, ok := desc.Annotations[annotationRefs]; ok {
+		if err := json.Unmarshal([]byte(text), &d.refs); err != nil {
+			return nil, s.damaged("the sources' tags of "+target, err)
+		}
+	}
 	d.Descriptor = desc
 	d.Descriptor.Annotations = nil
 	for key, value := range desc.Annotations {
 		switch key {
-		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired:
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired, annotationRefs:
 		default:
 			if d.Descriptor.Annotations == nil {
 				d.Descriptor.Annotations = map[string]string{}
@@ -177,6 +186,13 @@ func (d *Draft) save(blobs ...[]byte) error {
 			return fmt.Errorf("encoding the repaired children of %q: %w", d.Target, err)
 		}
 		desc.Annotations[annotationRepaired] = string(repaired)
+	}
+	if len(d.refs) > 0 {
+		refs, err := json.Marshal(d.refs)
+		if err != nil {
+			return fmt.Errorf("encoding the sources' tags of %q: %w", d.Target, err)
+		}
+		desc.Annotations[annotationRefs] = string(refs)
 	}
 	for key, value := range d.Descriptor.Annotations {
 		desc.Annotations[key] = value

@@ -44,6 +44,7 @@ type Move struct {
 //
 // archTags is a template of the tag for one platform, with {tag}, {os},
 // {arch} and {variant}: "{tag}-{arch}{variant}" gives 1.2-armv6. "" makes none.
+// A tag that one of the draft's sources was resolved from stays as it is.
 func Moves(ctx context.Context, client *registry.Client, taggings []Tagging, archTags string) ([]Move, error) {
 	moves, err := plan(taggings, archTags)
 	if err != nil {
@@ -97,6 +98,9 @@ func plan(taggings []Tagging, archTags string) ([]Move, error) {
 				name, err := archTag(archTags, tag, *child.Platform)
 				if err != nil {
 					return nil, err
+				}
+				if slices.Contains(t.Draft.refs, repo+":"+name) {
+					continue // the source's own tag, which may name its attestations too
 				}
 				m := Move{Target: t.Draft.Target, Tag: repo + ":" + name, Platform: format(*child.Platform), Digest: child.Digest}
 				if err := add(m); err != nil {

@@ -270,3 +270,43 @@ func TestSourcesRefused(t *testing.T) {
 		t.Errorf("an optional platform that is missing: %v", err)
 	}
 }
+
+// TestSourceTagsStay has sources by the very tags that the index's platforms
+// would get. They name indexes with attestations, which would be lost.
+func TestSourceTagsStay(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	repo := registrytest.Serve(t) + "/app"
+	children, _ := built(t, repo, asked[:2], true)
+	refs := []string{tagged(t, client, repo, "1-amd64", children[1].Digest), repo + "@" + children[0].Digest.String()}
+	var first digest.Digest
+	for range 2 {
+		if _, err := index.Assemble(ctx, client, dir, index.Assembly{Target: "app", Children: resolve(t, client, refs...)}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := index.Open(dir, "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != "" && first != d.Descriptor.Digest {
+			t.Errorf("the second time the index is %s, not %s", d.Descriptor.Digest, first)
+		}
+		first = d.Descriptor.Digest
+		if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
+			t.Fatal(err)
+		}
+		moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}{variant}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(moves) != 2 || moves[0].Tag != repo+":1-arm64" || moves[1].Tag != repo+":1" {
+			t.Errorf("moves %+v", moves)
+		}
+		if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+			t.Fatal(err)
+		}
+		if desc, err := client.Head(ctx, refs[0]); err != nil || desc.Digest != children[1].Digest {
+			t.Errorf("the source is %s now, %v", desc.Digest, err)
+		}
+	}
+}

@@ -4,11 +4,11 @@ package sign
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -55,7 +55,7 @@ func Load(path string, password []byte) (*Key, error) {
 	}
 	private, err := cryptoutils.UnmarshalPEMToPrivateKey(raw, func(bool) ([]byte, error) { return password, nil })
 	if err != nil {
-		if bytes.Contains([]byte(block.Type), []byte("ENCRYPTED")) || x509.IsEncryptedPEMBlock(block) { //nolint:staticcheck // old keys have nothing better
+		if strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "" {
 			return nil, &KeyError{Path: path, Reason: "cannot be decrypted: " + err.Error(), Hint: "put its password into the environment variable that release { sign { password_env } } names (COSIGN_PASSWORD)", Err: err}
 		}
 		return nil, &KeyError{Path: path, Reason: "cannot be used: " + err.Error(), Hint: "make one with `cosign generate-key-pair`", Err: err}
