@@ -224,11 +224,15 @@ func (l *sshLink) lost(wait time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-l.gone:
+	case <-timer.C:
+	}
+	select { // both may have come
+	case <-l.gone:
 		if text := l.said.text(); text != "" {
 			return errors.New(oneLine(text, nil))
 		}
 		return errors.New("ssh ended")
-	case <-timer.C:
+	default:
 		return nil
 	}
 }
@@ -271,7 +275,12 @@ func (s *sshOutput) line(text string) {
 		return
 	}
 	// The headings of OpenSSH's own messages say nothing.
-	if strings.HasPrefix(text, "OpenSSH_") || strings.HasPrefix(text, "@@@") || strings.TrimSpace(text) == "" {
+	for _, chatter := range []string{"OpenSSH_", "@@@", "Authenticated to ", "Transferred: ", "Bytes per second: "} {
+		if strings.HasPrefix(text, chatter) {
+			return
+		}
+	}
+	if strings.TrimSpace(text) == "" {
 		return
 	}
 	if len(s.lines) < 50 {

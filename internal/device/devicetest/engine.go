@@ -93,7 +93,7 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 	for e.try("version") != nil {
 		select {
 		case <-ended:
-			Need(t, false, "dockerd does not start here: "+tail(log.String(), 500))
+			Need(t, false, "dockerd does not start here: "+lastWords(log.String()))
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -117,6 +117,16 @@ func (e *Engine) Run(t testing.TB, args ...string) string {
 func (e *Engine) Containers(t testing.TB) []string {
 	t.Helper()
 	return strings.Fields(e.Run(t, "ps", "-a", "-q"))
+}
+
+// lastWords is the line without a level, with which dockerd ends.
+func lastWords(log string) string {
+	for line := range strings.SplitSeq(log, "\n") {
+		if strings.HasPrefix(line, "failed to start") {
+			return line
+		}
+	}
+	return tail(log, 500)
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
