@@ -78,14 +78,19 @@ http:
 			t.Logf("the registry said: %s", said.String())
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	limit := time.After(30 * time.Second)
+	for {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
 			return address
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-limit:
 			t.Fatalf("the registry does not listen: %v", err)
+		case <-poll.C:
 		}
 	}
 }
