@@ -55,7 +55,7 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 		"--pidfile", filepath.Join(dir, "pid"), "--live-restore=false",
 	}
 	if o.Namespace != nil {
-		args = append([]string{"ip", "netns", "exec", o.Namespace.Name}, args...)
+		args = append([]string{"nsenter", "--net=/run/netns/" + o.Namespace.Name}, args...)
 	} else {
 		args = append(args, "--bridge=none", "--iptables=false", "--ip6tables=false")
 	}

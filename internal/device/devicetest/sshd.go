@@ -112,7 +112,7 @@ func SSHD(t testing.TB, o ServerOptions) *Server {
 
 	args := []string{sshd, "-D", "-e", "-f", conf}
 	if o.Namespace != nil {
-		args = append([]string{"ip", "netns", "exec", o.Namespace.Name}, args...)
+		args = append([]string{"nsenter", "--net=/run/netns/" + o.Namespace.Name}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stderr = s.log
