@@ -14,6 +14,15 @@ target "hello" {
   prepare {
     command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X main.version=${VERSION}", "-o", "dist/$TARGETPLATFORM/hello", "."]
   }
+
+  # Before any tag moves: the image must start and say who it is.
+  smoke {
+    command = ["--version"]
+    expect  { stdout = ["^hello ${VERSION} linux/"] }
+  }
 }
+
+# The worker proves what is of its own architecture; no Docker is needed.
+device "here" { worker = "auto" }
 
 registry "localhost:5000" { embedded = true }

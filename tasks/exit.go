@@ -14,6 +14,7 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/internal/smoke"
 	"github.com/archmage-build/archmage/internal/ui"
 	"github.com/archmage-build/archmage/internal/worker"
 )
@@ -23,6 +24,7 @@ const (
 	exitUsage       = 2   // usage or configuration
 	exitBuild       = 3   // a build failed
 	exitRegistry    = 4   // a registry refused, or a tag is in conflict
+	exitSmoke       = 5   // an image did not run as it should on a device
 	exitAudit       = 6   // an image is not what it should be
 	exitWorker      = 7   // no worker for a platform
 	exitInterrupted = 130 // Ctrl-C, or a lost terminal
@@ -81,6 +83,11 @@ func code(err error) int {
 		conflict *index.ConflictError
 		platform *index.PlatformError
 		finding  *release.AuditError
+		proven   *smoke.NotProvenError
+		tagProof *release.TagProofError
+		half     *index.HalfMovedError
+		untag    *index.UntagError
+		source   *index.SourceError
 		busy     *release.BusyError
 		missing  *release.NoRecordError
 	)
@@ -89,9 +96,11 @@ func code(err error) int {
 		return exitWorker
 	case errors.As(err, &failed):
 		return exitBuild
-	case errors.As(err, &platform), errors.As(err, &finding):
+	case errors.As(err, &proven), errors.As(err, &tagProof):
+		return exitSmoke
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source):
 		return exitAudit
-	case errors.As(err, &reg), errors.As(err, &conflict):
+	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &untag):
 		return exitRegistry
 	case errors.As(err, &busy), errors.As(err, &missing):
 		return exitUsage

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/archmage-build/archmage/internal/index"
@@ -10,7 +11,7 @@ import (
 )
 
 // Assemble makes the draft index of every selected target from the builds of
-// the newest record.
+// the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	return w.step(s, func(p *plan.Plan, client *registry.Client, r *Record) error {
 		return w.assemble(ctx, p, client, r)
@@ -28,11 +29,15 @@ func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *Rec
 		return err
 	}
 	defer unlock()
-	r, err := w.latest()
+	client, err := w.client(p)
 	if err != nil {
 		return err
 	}
-	client, err := w.client(p)
+	var none *NoRecordError
+	r, err := w.latest()
+	if errors.As(err, &none) && len(p.Builds()) == 0 {
+		r, err = w.begin(p, nil, false) // nothing has to be built first
+	}
 	if err != nil {
 		return err
 	}
@@ -50,16 +55,8 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 			Docker:            p.Release.MediaTypes == "docker",
 			StripAttestations: p.Release.Attestations == "strip",
 		}
-		for _, b := range t.Builds {
-			c := tr.child(b.PlatformName())
-			if c == nil && b.Optional {
-				continue
-			}
-			a.Platforms = append(a.Platforms, b.Platform)
-			if c == nil {
-				return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
-			}
-			a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
+		if err := w.children(ctx, t, tr, client, &a); err != nil {
+			return err
 		}
 		d, err := index.Assemble(ctx, client, w.layout(), a)
 		if err != nil {
@@ -67,6 +64,9 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		}
 		tr.Index = d.Descriptor.Digest
 		w.say("assembled %s: %d platforms, %s", t.Name, len(d.Children()), d.Descriptor.Digest)
+		for _, r := range d.Repaired() {
+			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s", t.Name, r.Platform, r.To, r.From))
+		}
 	}
 	return r.advance(Assembled)
 }
@@ -107,10 +107,40 @@ func annotations(t *plan.Target) []index.Annotation {
 
 func overrides(t *plan.Target) []index.Override {
 	var out []index.Override
-	for _, b := range t.Builds {
-		if b.OSVersion != "" || b.OSFeatures != nil {
-			out = append(out, index.Override{Platform: b.Platform, OSVersion: b.OSVersion, OSFeatures: b.OSFeatures})
-		}
+	for _, f := range t.Fields() {
+		out = append(out, index.Override{
+			Platform: f.Platform, Source: f.Source, OS: f.OS, Architecture: f.Architecture, Variant: f.Variant,
+			OSVersion: f.OSVersion, OSFeatures: f.OSFeatures, Clear: f.Clear, Repair: f.Repair, Optional: f.Optional,
+		})
 	}
 	return out
+}
+
+// children are what the record has of a target, or its sources as they are
+// now.
+func (w *Workspace) children(ctx context.Context, t *plan.Target, tr *TargetRecord, client *registry.Client, a *index.Assembly) error {
+	a.Overrides = overrides(t)
+	if len(t.Sources) > 0 {
+		a.Platforms, a.Partial = t.Platforms, t.Partial
+		for _, ref := range t.Sources {
+			found, err := index.Resolve(ctx, client, ref)
+			if err != nil {
+				return interrupted(ctx, err)
+			}
+			a.Children = append(a.Children, found...)
+		}
+		return nil
+	}
+	for _, b := range t.Builds {
+		c := tr.child(b.PlatformName())
+		if c == nil && b.Optional {
+			continue
+		}
+		a.Platforms = append(a.Platforms, b.Platform)
+		if c == nil {
+			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
+		}
+		a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
+	}
+	return nil
 }

@@ -21,8 +21,6 @@ type BuildOptions struct {
 	Selection
 	// Fresh takes nothing from earlier runs.
 	Fresh bool
-	// Force moves tags that somebody else has moved meanwhile.
-	Force bool
 }
 
 // Build makes and pushes every platform of the selection, by digest. No tag

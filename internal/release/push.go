@@ -11,6 +11,7 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/sign"
 )
 
 // PushOptions say what to push and how.
@@ -18,6 +19,8 @@ type PushOptions struct {
 	Selection
 	// Force moves tags that somebody else has moved meanwhile.
 	Force bool
+	// NoReferrer does not attach the record to the indexes.
+	NoReferrer bool
 }
 
 // Push uploads the drafts by digest, then moves the tags of all selected
@@ -28,7 +31,7 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 			return err
 		}
 		w.status.Close()
-		if err := w.push(ctx, p, client, r, o.Force); err != nil {
+		if err := w.push(ctx, p, client, r, o); err != nil {
 			return err
 		}
 		return w.showReleased(p, r)
@@ -63,23 +66,42 @@ func readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *R
 	return g.Wait()
 }
 
-// push is Push without its surroundings: upload, promote, verify.
-func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, force bool) error {
+// push is Push without its surroundings.
+func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, o PushOptions) error {
+	taggings, err := w.upload(ctx, p, client, r)
+	if err != nil {
+		return err
+	}
+	return w.promote(ctx, p, client, r, taggings, o)
+}
+
+// upload brings the drafts up, by digest, and signs them.
+func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) ([]index.Tagging, error) {
+	key, err := w.signer(p)
+	if err != nil {
+		return nil, err
+	}
 	var taggings []index.Tagging
 	for _, t := range p.Published() {
 		tr := r.target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
 		}
 		d, err := index.Open(w.layout(), t.Name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if d.Descriptor.Digest != tr.Index {
-			return fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
+			return nil, fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
 		}
 		if err := index.Upload(ctx, client, d, t.Repositories()); err != nil {
-			return interrupted(ctx, err)
+			return nil, interrupted(ctx, err)
+		}
+		if key != nil {
+			if err := index.Sign(ctx, client, d, t.Repositories(), key); err != nil {
+				return nil, interrupted(ctx, err)
+			}
+			w.say("signed %s and its images", t.Name)
 		}
 		tagging := index.Tagging{Draft: d}
 		for _, tag := range t.Tags {
@@ -87,9 +109,24 @@ func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Cli
 		}
 		taggings = append(taggings, tagging)
 	}
-	if err := r.advance(Uploaded); err != nil {
-		return err
+	return taggings, r.advance(Uploaded)
+}
+
+// signer loads the key of release { sign }, or gives nil.
+func (w *Workspace) signer(p *plan.Plan) (*sign.Key, error) {
+	s := p.Release.Sign
+	if s == nil {
+		return nil, nil
 	}
+	env := s.PasswordEnv
+	if env == "" {
+		env = "COSIGN_PASSWORD"
+	}
+	return sign.Load(w.absolute(s.Key), []byte(w.Getenv(env)))
+}
+
+// promote moves the tags, reads them back, and attaches the record.
+func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
 	moves, err := index.Moves(ctx, client, taggings, p.Release.ArchTags)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -108,7 +145,7 @@ func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Cli
 	if err := r.advance(Promoting); err != nil {
 		return err
 	}
-	if err := index.Promote(ctx, client, moves, index.Promotion{Force: force}); err != nil {
+	if err := index.Promote(ctx, client, moves, index.Promotion{Force: o.Force}); err != nil {
 		return interrupted(ctx, err)
 	}
 	if err := r.advance(Promoted); err != nil {
@@ -117,5 +154,34 @@ func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Cli
 	if err := index.Verify(ctx, client, moves); err != nil {
 		return interrupted(ctx, err)
 	}
-	return r.advance(Verified)
+	if err := r.advance(Verified); err != nil {
+		return err
+	}
+	if o.NoReferrer {
+		return nil
+	}
+	return w.attach(ctx, p, client, r, taggings)
+}
+
+// attach pushes the record as a referrer of each index, so that it is found
+// from any machine. The tags stand already, so a registry that does not take
+// it is a warning.
+func (w *Workspace) attach(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, taggings []index.Tagging) error {
+	data, err := r.public()
+	if err != nil {
+		return err
+	}
+	for _, t := range taggings {
+		repo, err := registry.Repository(t.Tags[0])
+		if err != nil {
+			return err
+		}
+		if _, err := index.PushReferrer(ctx, client, repo, t.Draft.Descriptor, index.ArtifactTypeRecord, nil, data); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			w.status.Warn(fmt.Sprintf("the record is not attached to %s: %v", repo, err))
+		}
+	}
+	return nil
 }

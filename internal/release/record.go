@@ -17,6 +17,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/smoke"
 )
 
 // RecordSchema is the version of the record's form. A reader refuses newer
@@ -32,13 +33,14 @@ const (
 	Built      Step = "built"
 	Assembled  Step = "assembled"
 	Uploaded   Step = "uploaded"
+	Proven     Step = "proven"
 	Promoting  Step = "promoting"
 	Promoted   Step = "promoted"
 	Verified   Step = "verified"
 	incomplete Step = ""
 )
 
-var stepOrder = []Step{incomplete, Building, Built, Assembled, Uploaded, Promoting, Promoted, Verified}
+var stepOrder = []Step{incomplete, Building, Built, Assembled, Uploaded, Proven, Promoting, Promoted, Verified}
 
 // Kind is what a record is of.
 type Kind string
@@ -53,12 +55,12 @@ const (
 // written after each step, so it is the journal too.
 type Record struct {
 	Schema int    `json:"schema"`
-	ID     string `json:"id"`
-	Step   Step   `json:"step"`
+	ID     string `json:"id,omitempty"`
+	Step   Step   `json:"step,omitempty"`
 	// Started and Updated are when the release began and when the record was
 	// last written.
-	Started time.Time `json:"started"`
-	Updated time.Time `json:"updated"`
+	Started time.Time `json:"started,omitzero"`
+	Updated time.Time `json:"updated,omitzero"`
 	// Kind is "release", or "rollback" for tags that were put back.
 	Kind Kind `json:"kind"`
 	// Undoes is the release that a rollback took back, Restores the one whose
@@ -77,6 +79,8 @@ type Record struct {
 	Before map[string]digest.Digest `json:"before,omitempty"`
 	// Moves are the tags, in the order they move, with what they named before.
 	Moves []index.Move `json:"moves,omitempty"`
+	// Smoke is what the devices said, before the tags moved.
+	Smoke *smoke.Report `json:"smoke,omitempty"`
 
 	path string
 }
@@ -202,6 +206,29 @@ func (r *Record) save() error {
 		return fmt.Errorf("encoding the record %q: %w", r.ID, err)
 	}
 	return stateError(writeFile(r.path, append(data, '\n')))
+}
+
+// public is the record as it is attached to an index: what is the same for
+// every run that released the same, so that the same attachment is made once.
+func (r *Record) public() ([]byte, error) {
+	c := *r
+	c.Started, c.Updated, c.ID, c.Before, c.Moves, c.Step = time.Time{}, time.Time{}, "", nil, nil, ""
+	c.Targets = nil
+	for _, t := range r.Targets {
+		tc := *t
+		tc.Children = nil
+		for _, child := range t.Children {
+			cc := *child
+			cc.Seconds, cc.Kept, cc.Cached = 0, false, 0
+			tc.Children = append(tc.Children, &cc)
+		}
+		c.Targets = append(c.Targets, &tc)
+	}
+	data, err := json.MarshalIndent(&c, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encoding the record: %w", err)
+	}
+	return data, nil
 }
 
 // writeFile replaces a file by rename, flushed to disk before and after, so

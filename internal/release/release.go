@@ -4,10 +4,16 @@ import (
 	"context"
 )
 
-// Release builds, assembles, annotates, inspects, pushes and tags every
-// selected target. No tag moves before all of them are whole.
-func (w *Workspace) Release(ctx context.Context, o BuildOptions) error {
-	p, err := w.loadPublishable(o.Selection)
+// ReleaseOptions say what to release and how.
+type ReleaseOptions struct {
+	BuildOptions
+	PushOptions
+}
+
+// Release builds, assembles, annotates, inspects, uploads, proves and tags
+// every selected target. No tag moves before all of them are whole.
+func (w *Workspace) Release(ctx context.Context, o ReleaseOptions) error {
+	p, err := w.loadPublishable(o.BuildOptions.Selection)
 	if err != nil {
 		return err
 	}
@@ -33,7 +39,19 @@ func (w *Workspace) Release(ctx context.Context, o BuildOptions) error {
 	if err := w.inspectDrafts(ctx, p, client, r); err != nil {
 		return err
 	}
-	if err := w.push(ctx, p, client, r, o.Force); err != nil {
+	taggings, err := w.upload(ctx, p, client, r)
+	if err != nil {
+		return err
+	}
+	proof, err := w.prove(ctx, p, client, r)
+	if err != nil {
+		return err
+	}
+	defer proof.close()
+	if err := w.promote(ctx, p, client, r, taggings, o.PushOptions); err != nil {
+		return err
+	}
+	if err := proof.verifyTags(ctx); err != nil {
 		return err
 	}
 	return w.showReleased(p, r)

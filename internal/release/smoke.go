@@ -1,0 +1,320 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/device"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/smoke"
+	"github.com/archmage-build/archmage/internal/ui"
+	"github.com/archmage-build/archmage/internal/worker"
+)
+
+// fleetOfDevices are the machines that prove, and what to close afterwards.
+type fleetOfDevices struct {
+	provers []smoke.Prover
+	devices []*device.Device
+
+	mu      sync.Mutex
+	workers map[string]*worker.Worker
+}
+
+// devices makes a prover of each declared device, or of those named.
+func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error) {
+	f := &fleetOfDevices{workers: map[string]*worker.Worker{}}
+	var known []string
+	for _, spec := range p.Devices {
+		known = append(known, spec.Name)
+		if len(only) > 0 && !slices.Contains(only, spec.Name) {
+			continue
+		}
+		if spec.Worker == "" {
+			d := device.New(spec, w.deviceOptions())
+			f.devices = append(f.devices, d)
+			f.provers = append(f.provers, smoke.OnDevice(d))
+			continue
+		}
+		f.provers = append(f.provers, smoke.OnWorker(spec, func(ctx context.Context) (*worker.Worker, error) {
+			return f.worker(ctx, w, p, spec.Worker)
+		}))
+	}
+	for _, name := range only {
+		if !slices.Contains(known, name) {
+			return nil, usage("Unknown device", fmt.Errorf("there is no device %q; there are: %s", name, strings.Join(known, ", ")))
+		}
+	}
+	return f, nil
+}
+
+func (w *Workspace) deviceOptions() device.Options {
+	return device.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: w.Dir}
+}
+
+// worker connects to a worker once, for all devices that it is.
+func (f *fleetOfDevices) worker(ctx context.Context, w *Workspace, p *plan.Plan, name string) (*worker.Worker, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.workers[name]; c != nil {
+		return c, nil
+	}
+	for _, spec := range p.Workers {
+		if spec.Name != name {
+			continue
+		}
+		c, err := w.dial(p)(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		f.workers[name] = c
+		return c, nil
+	}
+	return nil, fmt.Errorf("there is no worker %q", name)
+}
+
+func (f *fleetOfDevices) close() {
+	var closing sync.WaitGroup
+	for _, d := range f.devices {
+		closing.Go(func() { _ = d.Close() }) // what was lent is removed; a device that is gone keeps nothing
+	}
+	closing.Wait()
+	for _, c := range f.workers {
+		_ = c.Close() // it was only used to look
+	}
+}
+
+// proof is what the devices said, and the way to ask them again.
+type proof struct {
+	w       *Workspace
+	fleet   *fleetOfDevices
+	targets []*smoke.Target
+	report  *smoke.Report
+	tags    map[string]string
+}
+
+func (p *proof) close() {
+	if p.fleet != nil {
+		p.fleet.close()
+	}
+}
+
+// prove runs the smoke cases on the devices, by digest, before any tag moves.
+func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) (*proof, error) {
+	out := &proof{w: w, tags: map[string]string{}}
+	if !p.Release.Prove {
+		return out, r.advance(Proven)
+	}
+	for _, t := range p.Published() {
+		if len(t.Spec.Smokes) == 0 {
+			continue
+		}
+		st, err := smoke.Read(ctx, client, t.Repositories()[0]+"@"+r.target(t.Name).Index.String())
+		if err != nil {
+			return out, interrupted(ctx, err)
+		}
+		st.Name, st.Cases, st.Insecure = t.Name, t.Spec.Smokes, p.Registry(plan.Host(t.Repositories()[0])).Insecure
+		out.targets = append(out.targets, st)
+		for _, tag := range t.Tags {
+			if tag.Repository == t.Repositories()[0] {
+				out.tags[t.Name] = tag.Name
+			}
+		}
+	}
+	if len(out.targets) == 0 || (len(p.Devices) == 0 && len(p.Release.RequireDevices) == 0) {
+		return out, r.advance(Proven)
+	}
+	var err error
+	if out.fleet, err = w.devices(p, nil); err != nil {
+		return out, err
+	}
+	report, err := w.runSmoke(ctx, out.fleet, out.targets, smoke.Options{Wipe: true})
+	if err != nil {
+		out.close()
+		return out, interrupted(ctx, err)
+	}
+	out.report, r.Smoke = report, report
+	for _, res := range report.Results {
+		if tr := r.target(res.Target); tr != nil && res.Verdict == smoke.Passed {
+			if c := tr.child(res.Platform); c != nil && !slices.Contains(c.ProvenOn, res.Device) {
+				c.ProvenOn = append(c.ProvenOn, res.Device)
+			}
+		}
+	}
+	if err := r.save(); err != nil {
+		out.close()
+		return out, err
+	}
+	if err := w.showSmoke(w.Streams.Err, report); err != nil {
+		out.close()
+		return out, err
+	}
+	if err := report.Err(smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}); err != nil {
+		out.close()
+		return out, err
+	}
+	return out, r.advance(Proven)
+}
+
+// verifyTags pulls each tag once on each device that ran its cases.
+func (p *proof) verifyTags(ctx context.Context) error {
+	if p.report == nil {
+		return nil
+	}
+	for _, t := range p.targets {
+		t.Tag = p.tags[t.Name]
+	}
+	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: p.w.smokeEvent})
+	p.w.status.Close()
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := report.Err(smoke.Policy{}); err != nil {
+		return &TagProofError{Problem: err.Error()}
+	}
+	return nil
+}
+
+// TagProofError says that a tag, once moved, did not give a device what had
+// been proven.
+type TagProofError struct{ Problem string }
+
+func (e *TagProofError) Error() string { return "the tags have moved, but " + e.Problem }
+
+// Remedy is what to do next.
+func (e *TagProofError) Remedy() string {
+	return "look at the device; `mage rollback` puts the tags back to what they were"
+}
+
+func (w *Workspace) runSmoke(ctx context.Context, f *fleetOfDevices, targets []*smoke.Target, o smoke.Options) (*smoke.Report, error) {
+	o.LogDir, o.Event = w.path("smoke"), w.smokeEvent
+	defer w.status.Close()
+	return smoke.Run(ctx, f.provers, targets, o)
+}
+
+// smokeEvent shows what each device is doing.
+func (w *Workspace) smokeEvent(e smoke.Event) {
+	what := e.State
+	if e.Target != "" {
+		what += " " + e.Target
+	}
+	if e.State == "done" {
+		w.status.Done(e.Device)
+		return
+	}
+	w.status.Set(e.Device, e.Device+": "+what)
+}
+
+// SmokeOptions say what to prove.
+type SmokeOptions struct {
+	Selection
+	// Ref is any image, proven by the cases of the selected target, or by
+	// running it where there is none.
+	Ref string
+	// Devices are names; none means all.
+	Devices []string
+	JSON    bool
+	JUnit   bool
+}
+
+// Smoke proves what is published now, or any image, on the devices.
+func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
+	p, err := w.loadPublishable(o.Selection)
+	if err != nil {
+		return err
+	}
+	if len(p.Devices) == 0 {
+		return usage("No device", errors.New("targets.hcl declares none; add for example: device \"here\" { host = \"local\" }"))
+	}
+	client, err := w.client(p)
+	if err != nil {
+		return err
+	}
+	var targets []*smoke.Target
+	for _, t := range p.Published() {
+		ref := t.Tags[len(t.Tags)-1].String()
+		if o.Ref != "" {
+			ref = o.Ref
+		}
+		if len(t.Spec.Smokes) == 0 && o.Ref == "" {
+			continue
+		}
+		st, err := smoke.Read(ctx, client, ref)
+		if err != nil {
+			return interrupted(ctx, err)
+		}
+		st.Name, st.Cases, st.Insecure = t.Name, t.Spec.Smokes, p.Registry(plan.Host(st.Repository)).Insecure
+		if len(st.Cases) == 0 {
+			st.Cases = []*config.Smoke{{Timeout: time.Minute}}
+		}
+		targets = append(targets, st)
+		if o.Ref != "" {
+			break
+		}
+	}
+	if len(targets) == 0 {
+		return usage("Nothing to prove", errors.New("no selected target has a smoke block; add for example: smoke { command = [\"--version\"] }"))
+	}
+	fleet, err := w.devices(p, o.Devices)
+	if err != nil {
+		return err
+	}
+	defer fleet.close()
+	report, err := w.runSmoke(ctx, fleet, targets, smoke.Options{Close: true})
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	switch {
+	case o.JSON:
+		err = report.WriteJSON(w.Streams.Out)
+	case o.JUnit:
+		err = report.WriteJUnit(w.Streams.Out)
+	default:
+		err = w.showSmoke(w.Streams.Out, report)
+	}
+	if err != nil {
+		return err
+	}
+	return report.Err(smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation})
+}
+
+// showSmoke is the matrix of devices and targets, then what went wrong.
+func (w *Workspace) showSmoke(out *ui.Stream, r *smoke.Report) error {
+	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "CASE"},
+		ui.Column{Title: "TIME", Right: true}, ui.Column{Title: "VERDICT"})
+	fmt.Fprintln(out)
+	for _, res := range r.Results {
+		verdict := any(string(res.Verdict))
+		switch {
+		case res.Verdict == smoke.Passed:
+			verdict = out.Good(string(res.Verdict))
+		case res.Verdict.Bad() && !res.Optional:
+			verdict = out.Bad(string(res.Verdict))
+		case res.Verdict != smoke.Skipped:
+			verdict = out.Warn(string(res.Verdict))
+		}
+		t.Row(res.Device, res.Target, res.Platform, res.Case, ui.Duration(time.Duration(res.Seconds*float64(time.Second))), verdict)
+	}
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, u := range r.Unproven {
+		fmt.Fprintf(out, "%s %s %s: %s\n", out.Warn("not proven:"), u.Target, u.Platform, ui.Clean(u.Why))
+	}
+	for _, res := range r.Results {
+		if res.Reason == "" {
+			continue
+		}
+		fmt.Fprintf(out, "%s on %s: %s\n", out.Bold(res.Target), res.Device, ui.Clean(res.Reason))
+		for line := range strings.Lines(res.Tail) {
+			fmt.Fprintf(out, "  | %s\n", ui.CleanLines(strings.TrimRight(line, "\n")))
+		}
+	}
+	return nil
+}
