@@ -132,7 +132,7 @@ func (j *judgment) judgeBinaries(image *Image) {
 			own++
 			kinds[f.ELF.String()]++
 			j.ownBinary(name, n)
-		case j.platform.Architecture == "amd64" && f.ELF.architecture() == "386":
+		case j.platform.Architecture == "amd64" && (f.ELF.architecture() == "386" || f.ELF.architecture() == "amd64p32"):
 			image.Allowed++
 		case j.found.rules.allowed(name), j.meant(name, f.ELF.architecture()):
 			image.Allowed++

@@ -230,6 +230,40 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// TestUnverified forgets a layer that was given up: its bytes may not be those
+// of its digest.
+func TestUnverified(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	for _, name := range []string{"a", strings.Repeat("deep/", 1000) + "x"} {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := digest.FromBytes(b.Bytes())
+	if err := s.learn(t.Context(), d, &b, newInspector(s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	f, err := s.read(d, func(entry) error { n++; return nil })
+	if err != nil || f.Limit == "" || n != 1 {
+		t.Errorf("in this run: %+v, %d entries, %v", f, n, err)
+	}
+	if s.has(d) {
+		t.Error("it counts as known")
+	}
+	s.close()
+	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
+		t.Errorf("the cache holds %q", left)
+	}
+}
+
 // TestPrune keeps what was used last.
 func TestPrune(t *testing.T) {
 	t.Parallel()

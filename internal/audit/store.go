@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -33,6 +34,11 @@ const (
 type store struct {
 	dir       string
 	temporary bool
+
+	// unverified are the files of layers that were not read to their end, and
+	// so may be another's: they end with the audit.
+	mu         sync.Mutex
+	unverified map[digest.Digest]string
 }
 
 // openStore makes the directory; "" means one that ends with the audit.
@@ -52,6 +58,9 @@ func openStore(dir string) (*store, error) {
 }
 
 func (s *store) close() {
+	for _, path := range s.unverified {
+		_ = os.Remove(path)
+	}
 	if s.temporary {
 		_ = os.RemoveAll(s.dir)
 		return
@@ -75,8 +84,7 @@ type record struct {
 	Facts *facts
 }
 
-// learn scans a layer and keeps what it learns. Facts of a layer that was not
-// read to its end are returned but not kept beyond this run.
+// learn scans a layer and keeps what it learns.
 func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, inspect *inspector) (err error) {
 	part, err := os.CreateTemp(s.dir, "part-*")
 	if err != nil {
@@ -103,6 +111,15 @@ func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, insp
 	if err := errors.Join(z.Close(), part.Close()); err != nil {
 		return fmt.Errorf("writing the audit's cache: %w", err)
 	}
+	if learnt.Limit != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.unverified == nil {
+			s.unverified = map[digest.Digest]string{}
+		}
+		s.unverified[d] = part.Name()
+		return nil
+	}
 	if err := os.Rename(part.Name(), s.path(d)); err != nil {
 		return fmt.Errorf("writing the audit's cache: %w", err)
 	}
@@ -111,7 +128,13 @@ func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, insp
 
 // read passes the entries of a known layer to each and returns its facts.
 func (s *store) read(d digest.Digest, each func(entry) error) (facts, error) {
-	f, err := os.Open(s.path(d))
+	s.mu.Lock()
+	path, ok := s.unverified[d]
+	s.mu.Unlock()
+	if !ok {
+		path = s.path(d)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return facts{}, err
 	}
