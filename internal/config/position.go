@@ -80,11 +80,3 @@ func (t *Target) Where(name, value string) *hcl.Range {
 	}
 	return fallback
 }
-
-// defRange is where the target is named.
-func (t *Target) defRange() *hcl.Range {
-	if len(t.sources) == 0 {
-		return nil
-	}
-	return t.sources[len(t.sources)-1].block.DefRange.Ptr()
-}

@@ -32,7 +32,7 @@ func TestDiff(t *testing.T) {
 		for _, image := range images {
 			refs = append(refs, repo+"@"+image.Pushed.Digest.String())
 		}
-		if _, err := index.Assemble(ctx, client, dir, index.Assembly{Target: "app", Children: resolve(t, client, refs...)}); err != nil {
+		if _, err := index.Assemble(t.Context(), client, dir, index.Assembly{Target: "app", Children: resolve(t, client, refs...)}); err != nil {
 			t.Fatal(err)
 		}
 		d, err := index.Annotate(dir, "app", annotations, nil)

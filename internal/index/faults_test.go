@@ -35,7 +35,7 @@ func TestFaults(t *testing.T) {
 	releases := max(10, *faultCount/10)
 	for i := range releases {
 		// Each release has its share, so that none is left without.
-		faulty.Limit = (i + 1) * *faultCount / releases
+		faulty.Allow((i + 1) * *faultCount / releases)
 		if faultyRelease(t, clean, broken, i) {
 			right++
 		} else {
@@ -163,14 +163,13 @@ func faultyRelease(t *testing.T, clean, broken string, n int) bool {
 // into a release.
 func TestLyingRegistry(t *testing.T) {
 	t.Parallel()
-	faulty := &registrytest.Faulty{Rand: rand.New(rand.NewPCG(3, 4)), Every: 1, Faults: []registrytest.Fault{registrytest.Lying}, Limit: 1 << 20}
+	faulty := &registrytest.Faulty{Rand: rand.New(rand.NewPCG(3, 4)), Every: 1, Faults: []registrytest.Fault{registrytest.Lying}}
+	faulty.Allow(1 << 20)
 	clean, broken := faultyHosts(t, faulty)
 	children, _ := built(t, clean+"/lied", asked, true)
 	for i := range children {
 		children[i].Repository = broken + "/lied"
 	}
-	// Everything but what a digest names is well, and that is not.
-	faulty.Every = 1
 	_, err := index.Assemble(t.Context(), newClient(t), t.TempDir(), index.Assembly{Target: "hello", Platforms: parse(t, asked), Children: children})
 	if err == nil {
 		t.Fatal("bytes that do not fit their digest were taken")

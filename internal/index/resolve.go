@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -75,6 +76,23 @@ func Resolve(ctx context.Context, client *registry.Client, ref string) ([]Child,
 		return nil, err
 	}
 	return r.found, nil
+}
+
+// ResolveAll resolves references side by side and returns all their images in
+// the order of the references. The error tells of each reference that failed.
+func ResolveAll(ctx context.Context, client *registry.Client, refs []string) ([]Child, error) {
+	found := make([][]Child, len(refs))
+	errs := make([]error, len(refs))
+	var g errgroup.Group
+	g.SetLimit(client.Jobs())
+	for i, ref := range refs {
+		g.Go(func() error {
+			found[i], errs[i] = Resolve(ctx, client, ref)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return slices.Concat(found...), errors.Join(errs...)
 }
 
 type resolver struct {

@@ -31,13 +31,9 @@ func tagged(t *testing.T, client *registry.Client, repo, tag string, d digest.Di
 
 func resolve(t *testing.T, client *registry.Client, refs ...string) []index.Child {
 	t.Helper()
-	var children []index.Child
-	for _, ref := range refs {
-		found, err := index.Resolve(t.Context(), client, ref)
-		if err != nil {
-			t.Fatal(err)
-		}
-		children = append(children, found...)
+	children, err := index.ResolveAll(t.Context(), client, refs)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return children
 }
@@ -179,8 +175,11 @@ func TestResolveRefuses(t *testing.T) {
 	if _, err := index.Resolve(t.Context(), client, repo+":nothing"); !registry.IsNotFound(err) || !strings.Contains(err.Error(), repo+":nothing") {
 		t.Errorf("a tag that does not exist: %v", err)
 	}
-	if _, err := index.Resolve(t.Context(), client, "not a reference"); err == nil {
-		t.Error("no reference was taken")
+	_, err := index.ResolveAll(t.Context(), client, []string{"not a reference", repo + ":nothing", repo + "@" + deep.Digest.String()})
+	for _, say := range []string{"not a reference", repo + ":nothing", "deep"} {
+		if err == nil || !strings.Contains(err.Error(), say) {
+			t.Errorf("error %v does not tell of %q", err, say)
+		}
 	}
 }
 

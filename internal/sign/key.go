@@ -84,7 +84,7 @@ var ErrSignature = errors.New("the signature does not fit")
 // signature of the message.
 func (k *Key) Verify(message, sig []byte) error {
 	if err := k.pair.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)); err != nil {
-		return fmt.Errorf("%w: %v", ErrSignature, err)
+		return fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	return nil
 }

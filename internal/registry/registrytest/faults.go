@@ -32,20 +32,27 @@ const (
 // than once.
 var AllFaults = []Fault{TooMany, Broken, Broken, Reset, Reset, LostAnswer, Truncated, Truncated, Slow, Outage}
 
-// Faulty stands before a registry and makes some requests fail. The zero value
-// injects nothing until Limit is set.
+// Faulty stands before a registry and makes some requests fail. It injects
+// nothing until Allow is called.
 type Faulty struct {
-	mu sync.Mutex
 	// Rand decides; Every is how many requests there are to a fault on
 	// average; Faults are chosen from.
 	Rand   *rand.Rand
 	Every  int
 	Faults []Fault
-	// Limit ends the faults after so many.
-	Limit    int
+
+	mu       sync.Mutex
+	limit    int
 	injected map[Fault]int
 	total    int
 	outage   int
+}
+
+// Allow ends the faults after so many in all, but for an outage that goes on.
+func (f *Faulty) Allow(limit int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = limit
 }
 
 // Injected returns how many faults there were, in all and by kind.
@@ -67,7 +74,7 @@ func (f *Faulty) next(r *http.Request) Fault {
 	case f.outage > 0:
 		f.outage--
 		kind = Outage
-	case f.total >= f.Limit || len(f.Faults) == 0 || f.Rand.IntN(f.Every) != 0:
+	case f.total >= f.limit || len(f.Faults) == 0 || f.Rand.IntN(f.Every) != 0:
 		return ""
 	default:
 		kind = f.Faults[f.Rand.IntN(len(f.Faults))]
