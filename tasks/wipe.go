@@ -7,14 +7,21 @@ import (
 	"github.com/archmage-build/archmage/internal/release"
 )
 
-// Wipe removes build cache from workers; never anything from a registry.
+// Wipe removes the matrix's images from devices, or build cache from workers; nothing from a registry.
 func Wipe(ctx context.Context,
-	workers *bool, // the build cache of every worker
-	keep *time.Duration, // spare what was used within this time: 48h
+	device *string, // only these devices: door,rack
+	all *bool, // every image of the devices, whoever put it there; asks
+	yes *bool, // do not ask
+	stop *bool, // end containers that use such an image
+	workers *bool, // the build cache of every worker, instead
+	keep *time.Duration, // spare cache that was used within this time: 48h
 	dryRun *bool, // only say what would go
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		o := release.WipeOptions{Workers: set(workers), DryRun: set(dryRun)}
+		o := release.WipeOptions{
+			Workers: set(workers), DryRun: set(dryRun), Devices: list(device),
+			All: set(all), Yes: set(yes), Stop: set(stop),
+		}
 		if keep != nil {
 			o.Keep = *keep
 		}

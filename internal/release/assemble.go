@@ -35,13 +35,23 @@ func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *Rec
 	}
 	var none *NoRecordError
 	r, err := w.latest()
-	if errors.As(err, &none) && len(p.Builds()) == 0 {
-		r, err = w.begin(p, nil, false) // nothing has to be built first
+	if len(p.Builds()) == 0 && (errors.As(err, &none) || (err == nil && !r.covers(p))) {
+		r, err = w.begin(p, nil, false) // of sources: nothing has to be built first
 	}
 	if err != nil {
 		return err
 	}
 	return do(p, client, r)
+}
+
+// covers says whether the record is of all targets of the plan.
+func (r *Record) covers(p *plan.Plan) bool {
+	for _, t := range p.Published() {
+		if r.target(t.Name) == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {

@@ -186,6 +186,11 @@ func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *reg
 		}
 	}
 	err := judge(p.Release.FailOn, reports...)
-	w.showFindings(w.Streams.Err, err == nil, reports...)
+	// What stops the release is in the error; notes are for `mage inspect`.
+	show := []audit.Severity{audit.Warning}
+	if err == nil {
+		show = append(show, audit.Error)
+	}
+	w.showFindings(w.Streams.Err, show, reports...)
 	return err
 }

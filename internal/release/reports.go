@@ -42,7 +42,7 @@ func (w *Workspace) showReports(reports []*audit.Report) error {
 			}
 			showImageAnnotations(out, r.Tree)
 		}
-		w.showFindings(out, true, group...)
+		w.showFindings(out, audit.Severities, group...)
 	}
 	return nil
 }
@@ -82,15 +82,14 @@ func (w *Workspace) imageTable(r *audit.Report) error {
 	return t.Write(out)
 }
 
-// showFindings lists what was found; errors only where they are not told
-// otherwise.
-func (w *Workspace) showFindings(out *ui.Stream, errorsToo bool, reports ...*audit.Report) {
+// showFindings lists what was found, of the severities that are wanted.
+func (w *Workspace) showFindings(out *ui.Stream, wanted []audit.Severity, reports ...*audit.Report) {
 	style := map[audit.Severity]func(string) ui.Text{audit.Error: out.Bad, audit.Warning: out.Warn, audit.Note: out.Faint}
 	said := map[string]bool{}
 	for _, r := range reports {
 		for _, f := range r.Findings {
 			text := f.String()
-			if (f.Severity == audit.Error && !errorsToo) || said[text] {
+			if !slices.Contains(wanted, f.Severity) || said[text] {
 				continue
 			}
 			said[text] = true

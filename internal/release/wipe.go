@@ -1,9 +1,11 @@
 package release
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,16 +22,30 @@ type WipeOptions struct {
 	Keep time.Duration
 	// DryRun only says what would go.
 	DryRun bool
+	// All takes every image of the devices, not only those of targets.hcl; it
+	// needs Yes, unless the terminal is asked.
+	All, Yes bool
+	// Stop ends containers that use such an image.
+	Stop bool
+	// Devices are names; none means all.
+	Devices []string
 }
 
-// Wipe removes build cache from workers. Nothing in a registry is touched.
+// Wipe removes images from devices, or build cache from workers. Nothing in a
+// registry is touched.
 func (w *Workspace) Wipe(ctx context.Context, o WipeOptions) error {
 	_, p, err := w.Load(Selection{})
 	if err != nil {
 		return err
 	}
 	if !o.Workers {
-		return usage("Nothing to wipe", errors.New("say what: -workers removes build cache"))
+		if len(p.Devices) == 0 {
+			return usage("Nothing to wipe", errors.New("targets.hcl declares no device; -workers removes build cache"))
+		}
+		if o.All && !o.Yes && !o.DryRun && !w.confirm("Remove every image from the devices?") {
+			return usage("Not wiped", errors.New("-all removes every image of a device, whoever put it there: say -yes, or look first with -dryRun"))
+		}
+		return w.wipeDevices(ctx, p, o)
 	}
 	defer w.status.Close()
 	type row struct {
@@ -81,4 +97,14 @@ func (w *Workspace) wipeWorker(ctx context.Context, spec *config.Worker, dial wo
 		return u.Cache, freed, fmt.Errorf("wiping: %w", err)
 	}
 	return u.Cache, freed, nil
+}
+
+// confirm asks on a terminal; elsewhere the answer is no.
+func (w *Workspace) confirm(question string) bool {
+	if !w.Streams.Err.IsTerminal() {
+		return false
+	}
+	fmt.Fprintf(w.Streams.Err, "%s [y/N] ", question)
+	line, err := bufio.NewReader(w.Streams.In).ReadString('\n')
+	return err == nil && strings.EqualFold(strings.TrimSpace(line), "y")
 }

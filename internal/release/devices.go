@@ -1,0 +1,201 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/device"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/ui"
+)
+
+// deviceView is one device as `mage devices -json` prints it.
+type deviceView struct {
+	Name     string `json:"name"`
+	Host     string `json:"host,omitempty"`
+	Worker   string `json:"worker,omitempty"`
+	Optional bool   `json:"optional,omitempty"`
+	// Facts are what the device said about itself.
+	Facts *device.Facts `json:"facts,omitempty"`
+	// Platform and Version are a worker's.
+	Platform string `json:"platform,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Error    string `json:"error,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
+}
+
+// DevicesOptions say which devices to look at and how to print them.
+type DevicesOptions struct {
+	Devices []string
+	JSON    bool
+}
+
+// Devices looks at every device: who is reachable, what it is and runs.
+func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
+	_, p, err := w.Load(Selection{})
+	if err != nil {
+		return err
+	}
+	if len(p.Devices) == 0 {
+		return usage("No device", errors.New(`targets.hcl declares none; add for example: device "here" { host = "local" }`))
+	}
+	fleet, err := w.devices(p, o.Devices)
+	if err != nil {
+		return err
+	}
+	defer fleet.close()
+	views := make([]deviceView, len(p.Devices))
+	var group sync.WaitGroup
+	for i, spec := range p.Devices {
+		group.Go(func() { views[i] = w.lookAt(ctx, fleet, p, spec) })
+	}
+	group.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w.status.Close()
+	if o.JSON {
+		return w.writeJSON(views)
+	}
+	return w.showDevices(views)
+}
+
+func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan, spec *config.Device) deviceView {
+	v := deviceView{Name: spec.Name, Host: spec.Host, Worker: spec.Worker, Optional: spec.Optional}
+	fail := func(err error) deviceView {
+		v.Error = err.Error()
+		if r, ok := err.(interface{ Remedy() string }); ok { //nolint:errorlint // the outermost says what to do
+			v.Remedy = r.Remedy()
+		}
+		return v
+	}
+	if spec.Worker != "" {
+		c, err := f.worker(ctx, w, p, spec.Worker)
+		if err != nil {
+			return fail(err)
+		}
+		v.Platform, v.Version = config.FormatPlatform(c.Host), "BuildKit "+c.Version
+		return v
+	}
+	for _, d := range f.devices {
+		if d.Spec != spec {
+			continue
+		}
+		facts, err := d.Probe(ctx)
+		if err != nil {
+			return fail(err)
+		}
+		v.Facts = facts
+	}
+	return v
+}
+
+func (w *Workspace) showDevices(views []deviceView) error {
+	out := w.Streams.Out
+	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: "AT"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "MACHINE"}, ui.Column{Title: "RUNTIME"},
+		ui.Column{Title: "FREE", Right: true}, ui.Column{Title: "CLOCK", Right: true}, ui.Column{Title: "HOST KEY"}, ui.Column{Title: "VERDICT"})
+	for _, v := range views {
+		at, verdict := v.Host, any(out.Good("ready"))
+		if v.Worker != "" {
+			at = "worker " + v.Worker
+		}
+		if v.Error != "" {
+			verdict = out.Bad("unreachable")
+			if v.Optional {
+				verdict = out.Warn("unreachable, optional")
+			}
+		}
+		if f := v.Facts; f != nil {
+			free := ""
+			if f.Free >= 0 {
+				free = ui.Bytes(f.Free)
+			}
+			clock := ""
+			if f.Clock.Abs() >= 2*time.Second {
+				clock = f.Clock.String()
+			}
+			t.Row(out.Bold(v.Name), at, f.Platform, f.Machine, f.Runtime+" "+f.RuntimeVersion, free, clock, f.HostKey, verdict)
+			continue
+		}
+		t.Row(out.Bold(v.Name), at, v.Platform, "", v.Version, "", "", "", verdict)
+	}
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, v := range views {
+		if v.Facts != nil && len(v.Facts.Masks) > 0 {
+			fmt.Fprintf(out, "%s %s has emulators (%s), which let a binary for the wrong processor run unnoticed\n", out.Warn("note:"), v.Name, strings.Join(v.Facts.Masks, ", "))
+		}
+		if v.Error != "" {
+			fmt.Fprintf(out, "%s %s\n", out.Bold(v.Name+":"), ui.Clean(v.Error))
+			if v.Remedy != "" {
+				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(v.Remedy))
+			}
+		}
+	}
+	return nil
+}
+
+// wipeDevices removes images of the matrix from the devices.
+func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions) error {
+	fleet, err := w.devices(p, o.Devices)
+	if err != nil {
+		return err
+	}
+	defer fleet.close()
+	var repositories []string
+	for _, t := range p.Published() {
+		repositories = append(repositories, t.Repositories()...)
+	}
+	reports := make([]*device.WipeReport, len(fleet.devices))
+	errs := make([]error, len(fleet.devices))
+	var group sync.WaitGroup
+	for i, d := range fleet.devices {
+		group.Go(func() {
+			reports[i], errs[i] = d.Wipe(ctx, device.WipeRequest{Repositories: repositories, All: o.All, DryRun: o.DryRun, Stop: o.Stop})
+			if errs[i] != nil && d.Spec.Optional {
+				w.status.Warn(errs[i].Error())
+				errs[i] = nil
+			}
+		})
+	}
+	group.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w.status.Close()
+	title := "WIPED"
+	if o.DryRun {
+		title = "WOULD GO"
+	}
+	out := w.Streams.Out
+	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "KEPT"})
+	t.Empty = "no image of these repositories is on the devices\n"
+	var sum int64
+	for i, d := range fleet.devices {
+		if reports[i] == nil {
+			continue
+		}
+		sum += reports[i].Bytes
+		for _, im := range reports[i].Images {
+			kept := im.Problem
+			if len(im.UsedBy) > 0 && !im.Removed {
+				kept = "in use by " + strings.Join(im.UsedBy, ", ") + "; -stop ends it"
+			}
+			t.Row(d.Spec.Name, strings.Join(im.Names, ", "), ui.Bytes(im.Bytes), kept)
+		}
+		for _, c := range reports[i].Containers {
+			t.Row(d.Spec.Name, "container "+c, "", "")
+		}
+	}
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s in all\n", ui.Bytes(sum))
+	return errors.Join(errs...)
+}
