@@ -27,12 +27,14 @@ const (
 
 // inspector looks into files. It bounds the memory of all scans together.
 type inspector struct {
-	dir    string // for files too large for memory
-	budget *semaphore.Weighted
+	dir     string // for files too large for memory
+	budget  *semaphore.Weighted
+	free    int64 // bytes that a layer may grow to whatever its size
+	entries int   // that one layer may have
 }
 
 func newInspector(dir string) *inspector {
-	return &inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll)}
+	return &inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
 }
 
 // memory waits for n bytes and returns the function that gives them back.

@@ -64,6 +64,7 @@ type unpacked struct {
 	in   *bytesIn
 	sum  hash.Hash
 	n    int64
+	free int64 // bytes for which the ratio does not matter
 	stop error
 }
 
@@ -81,7 +82,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 	switch {
 	case u.n > maxUnpacked:
 		u.stop = limitError(fmt.Sprintf("it unpacks to more than %d bytes", int64(maxUnpacked)))
-	case u.n > freeRatio && u.n/maxRatio > u.in.n:
+	case u.n > u.free && u.n/maxRatio > u.in.n:
 		u.stop = limitError(fmt.Sprintf("it unpacks to more than %d times its size", maxRatio))
 	}
 	if u.stop != nil {
@@ -103,7 +104,7 @@ func scan(ctx context.Context, body io.Reader, inspect *inspector, keep func(ent
 	content, done, err := decompress(ctx, buffered, inspect, &f)
 	if err == nil {
 		defer done()
-		u := &unpacked{r: content, in: in, sum: sha256.New()}
+		u := &unpacked{r: content, in: in, sum: sha256.New(), free: inspect.free}
 		err = walk(u, inspect, &f, keep)
 		if err == nil {
 			_, err = io.Copy(io.Discard, u) // what follows the tar's end is part of the layer
@@ -197,8 +198,8 @@ func walk(r io.Reader, inspect *inspector, f *facts, keep func(entry) error) err
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return err
 		}
-		if n >= maxEntries {
-			return limitError(fmt.Sprintf("it has more than %d entries", maxEntries))
+		if n >= inspect.entries {
+			return limitError(fmt.Sprintf("it has more than %d entries", inspect.entries))
 		}
 		if len(h.Name) > maxPath || len(h.Linkname) > maxPath {
 			return limitError(fmt.Sprintf("it has a path of more than %d bytes", maxPath))
