@@ -252,7 +252,11 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 	difference := contradicts(config, child.Platform)
 	if difference != "" && !child.repair {
 		if child.Ref != "" {
-			return part{}, bad("the image is for something else: %s (%s); if its config is what is wrong, claim it: platform %q { source = %q, repair = true }", difference, ref, format(child.Platform), child.Ref)
+			claim := fmt.Sprintf("source = %q, ", child.Ref)
+			if child.read != nil && child.read.stated != nil {
+				claim = "" // the index it is in says what it is for
+			}
+			return part{}, bad("the image is for something else: %s (%s); if its config is what is wrong, let it be corrected: platform %q { %srepair = true }", difference, ref, format(child.Platform), claim)
 		}
 		return part{}, bad("the image is for something else: %s (%s); check FROM --platform and what the Dockerfile copies in", difference, ref)
 	}

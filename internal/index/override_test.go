@@ -193,3 +193,33 @@ func checkPulls(t *testing.T, client *registry.Client, repo string, d digest.Dig
 		}
 	}
 }
+
+// TestRepairWithinIndex has an index that says v6 and v7 of images whose
+// configs say neither, as those of Docker's old builder do.
+func TestRepairWithinIndex(t *testing.T) {
+	t.Parallel()
+	client, dir := newClient(t), t.TempDir()
+	repo := registrytest.Serve(t) + "/app"
+	var old ocispecs.Index
+	for _, variant := range []string{"v6", "v7"} {
+		image := registrytest.Push(t, repo, registrytest.Spec{Config: ocispecs.Image{Platform: ocispecs.Platform{OS: "linux", Architecture: "arm"}}, Layers: [][]byte{[]byte(variant)}})
+		desc := image.Manifest
+		desc.Platform = &ocispecs.Platform{OS: "linux", Architecture: "arm", Variant: variant}
+		old.Manifests = append(old.Manifests, desc)
+	}
+	ref := repo + "@" + registrytest.PushIndex(t, repo, old).Digest.String()
+	a := index.Assembly{Target: "app", Children: resolve(t, client, ref)}
+	_, err := index.Assemble(t.Context(), client, dir, a)
+	if err == nil || !strings.Contains(err.Error(), `platform "linux/arm/v6" { repair = true }`) {
+		t.Errorf("error %v", err)
+	}
+	a.Overrides = []index.Override{{Platform: platform(t, "linux/arm/v6"), Repair: true}}
+	d, err := index.Assemble(t.Context(), client, dir, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repaired := d.Repaired()
+	if len(repaired) != 1 || repaired[0].From != old.Manifests[0].Digest || d.Index.Manifests[1].Digest != old.Manifests[1].Digest {
+		t.Errorf("repaired %+v", repaired)
+	}
+}

@@ -73,16 +73,20 @@ type Fields struct {
 	Optional bool
 }
 
-// Fields are those of the target's platform blocks that say anything, for the
-// platforms that are in the plan.
+// Fields are those of the target's platform blocks that say anything of the
+// platforms that are in the plan, or of a source.
 func (t *Target) Fields() []Fields {
 	var out []Fields
 	for _, o := range t.Spec.Overrides {
-		if len(t.Sources) == 0 && !slices.ContainsFunc(t.Builds, func(b *Build) bool { return b.PlatformName() == config.FormatPlatform(o.Platform) }) ||
-			t.Partial && !contains(t.Platforms, o.Platform) {
+		there := slices.ContainsFunc(t.Builds, func(b *Build) bool { return b.PlatformName() == config.FormatPlatform(o.Platform) })
+		if len(t.Sources) > 0 {
+			there = !t.Partial || contains(t.Platforms, o.Platform)
+		}
+		if !there && o.Source == nil {
 			continue
 		}
-		f := Fields{Platform: o.Platform, OSFeatures: o.OSFeatures, Repair: o.Repair != nil && *o.Repair, Optional: o.Optional != nil && *o.Optional}
+		// Whom a source is claimed for counts also where that platform is left out.
+		f := Fields{Platform: o.Platform, OSFeatures: o.OSFeatures, Repair: o.Repair != nil && *o.Repair, Optional: !there || o.Optional != nil && *o.Optional}
 		if o.Source != nil {
 			f.Source = *o.Source
 		}

@@ -83,8 +83,11 @@ func TestSourcesNarrowed(t *testing.T) {
 		t.Fatal(diags)
 	}
 	app := p.Targets[0]
-	if len(app.Platforms) != 1 || !app.Partial || len(app.Fields()) != 0 {
+	if len(app.Platforms) != 1 || !app.Partial {
 		t.Errorf("%+v", app)
+	}
+	if f := app.Fields(); len(f) != 1 || f[0].Source == "" || !f[0].Optional {
+		t.Errorf("the claim of a source was lost, which would then be for another platform: %+v", f)
 	}
 	open := strings.Replace(walkthrough, `platforms = ["linux/amd64", "linux/arm/v6"]`, "", 1)
 	p, diags = plan.New(load(t, open), plan.Options{Targets: []string{"app"}, Platforms: []string{"linux/arm64"}})
