@@ -18,7 +18,6 @@ type twins struct {
 	site    *site
 	daemons []*hosttest.Daemon
 	steps   int
-	buildx  []string // its command, once it was needed
 }
 
 // newTwins makes n workers and a targets.hcl of some builds, each a step of so
@@ -54,7 +53,7 @@ func newTwins(b *testing.B, n, steps int, seconds string) *twins {
 // build.
 func (w *twins) archmage(b *testing.B, disturb func()) time.Duration {
 	b.Helper()
-	r := w.site.start(b, "build")
+	r := w.site.start(b, "build", "-fresh")
 	if disturb != nil {
 		r.until(b, "all workers build", func() bool {
 			for _, d := range w.daemons {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
@@ -35,7 +36,7 @@ func newSite(t testing.TB, binary, host string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, "busybox"), busybox, 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(s.dir, "busybox"), busybox, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.env = append(os.Environ(), "BUILDKIT_PROGRESS=plain", "NO_COLOR=1", "HOME="+s.dir)
@@ -156,11 +157,11 @@ func (s *site) run(t testing.TB, code int, args ...string) string {
 // until waits for something that a session must come to.
 func (r *session) until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		select {
 		case <-r.ended:
 			t.Fatalf("it ended (%s) before %s:\n%s", r.cmd.ProcessState, what, r.stderr.String())
-		default:
+		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s within a minute", what)
@@ -403,11 +404,7 @@ func fleetInterrupt(t *testing.T, binary string) {
 	if took := time.Since(asked); took > 5*time.Second {
 		t.Errorf("it took %s to end", took)
 	}
-	for deadline := time.Now().Add(5 * time.Second); running() > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a step runs on")
-		}
-	}
+	devicetest.Await(t, "end of the steps", 5*time.Second, func() bool { return running() == 0 })
 	if s.tagged(t, "one") || s.tagged(t, "two") {
 		t.Error("a tag was moved")
 	}

@@ -35,7 +35,7 @@ func NewHost(t testing.TB) *Host {
 	embeddedtest.Need(t, err == nil, "no ip here (Debian's iproute2)")
 	// The kernel takes a name once, so tests of other processes get other numbers.
 	for range 100 {
-		n := rand.IntN(cables)
+		n := rand.IntN(cables) //nolint:gosec // no secret, only unlikely to be taken
 		h := &Host{Name: fmt.Sprintf("amh%d", n), veth: fmt.Sprintf("amh%d", n)}
 		if out, err := exec.Command("ip", "netns", "add", h.Name).CombinedOutput(); err != nil {
 			if strings.Contains(string(out), "File exists") {
@@ -78,11 +78,10 @@ func (h *Host) Plug(t testing.TB) {
 	run(t, "ip", "link", "set", h.veth, "up")
 }
 
-func run(t testing.TB, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("running %s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return string(out)
 }

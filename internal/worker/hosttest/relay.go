@@ -86,7 +86,7 @@ func (r *Relay) serve(c net.Conn, to string) {
 		if n > 0 {
 			r.Received.Add(int64(n))
 			if rate := r.Rate.Load(); rate > 0 {
-				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+				<-time.After(time.Duration(n) * time.Second / time.Duration(rate))
 			}
 			if _, err := up.Write(buf[:n]); err != nil {
 				return
