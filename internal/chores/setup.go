@@ -19,6 +19,10 @@ var packages = []string{
 	"binfmt-support",  // registers the emulators
 	"busybox-static",  // a shell for RUN steps FROM scratch
 	"ca-certificates", //
+	"fish",            // login shells that are no sh
+	"tcsh",            //
+	"iptables",        // a Docker Engine's networks
+	"procps",          // ps
 	"docker.io",       // a Docker Engine, and `docker manifest`
 	"gcc",             // runc enters namespaces in C
 	"git",
@@ -46,7 +50,29 @@ func Setup(ctx context.Context) error {
 	if err := addUser(ctx); err != nil {
 		return err
 	}
+	if err := registerEmulators(ctx); err != nil {
+		return err
+	}
 	return compileParts(ctx)
+}
+
+// registerEmulators makes the kernel run foreign binaries through QEMU, where
+// root may and no service has done it.
+func registerEmulators(ctx context.Context) error {
+	const dir = "/proc/sys/fs/binfmt_misc"
+	if _, err := exec.LookPath("update-binfmts"); os.Getuid() != 0 || err != nil {
+		return nil
+	}
+	if _, err := os.Stat(dir + "/register"); err != nil {
+		if out, err := exec.CommandContext(ctx, "mount", "-t", "binfmt_misc", "none", dir).CombinedOutput(); err != nil {
+			say("no binfmt_misc here, so foreign binaries do not run: %s", strings.TrimSpace(string(out)))
+			return nil
+		}
+	}
+	if out, err := exec.CommandContext(ctx, "update-binfmts", "--enable").CombinedOutput(); err != nil {
+		return fmt.Errorf("registering QEMU's emulators: %w: %s", err, out)
+	}
+	return nil
 }
 
 // tester is an ordinary user that root becomes to test a rootless worker.

@@ -11,6 +11,7 @@ import (
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // CredentialFiles lists where credentials may stand, the first to be asked
@@ -68,6 +69,24 @@ func (k fileKeychain) Resolve(target authn.Resource) (authn.Authenticator, error
 		}
 	}
 	return authn.Anonymous, nil
+}
+
+// Credential returns what this machine has to log in to a registry with, to be
+// lent to another; ok is false where there is nothing.
+func (c *Client) Credential(host string) (username, password, identityToken string, ok bool, err error) {
+	reg, err := name.NewRegistry(host)
+	if err != nil {
+		return "", "", "", false, fmt.Errorf("looking for credentials of %q: %w", host, err)
+	}
+	auth, err := c.keychain.Resolve(reg)
+	if err != nil || auth == authn.Anonymous {
+		return "", "", "", false, err
+	}
+	cfg, err := auth.Authorization()
+	if err != nil {
+		return "", "", "", false, fmt.Errorf("reading credentials of %q: %w", host, err)
+	}
+	return cfg.Username, cfg.Password, cfg.IdentityToken, true, nil
 }
 
 func readConfig(path string) (*configfile.ConfigFile, error) {

@@ -29,6 +29,10 @@ type fleetOfDevices struct {
 
 // devices makes a prover of each declared device, or of those named.
 func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error) {
+	client, err := w.client(p)
+	if err != nil {
+		return nil, err
+	}
 	f := &fleetOfDevices{workers: map[string]*worker.Worker{}}
 	var known []string
 	for _, spec := range p.Devices {
@@ -37,7 +41,7 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 			continue
 		}
 		if spec.Worker == "" {
-			d := device.New(spec, w.deviceOptions())
+			d := device.New(spec, w.deviceOptions(client))
 			f.devices = append(f.devices, d)
 			f.provers = append(f.provers, smoke.OnDevice(d))
 			continue
@@ -54,8 +58,14 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 	return f, nil
 }
 
-func (w *Workspace) deviceOptions() device.Options {
-	return device.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: w.Dir}
+func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
+	return device.Options{
+		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: w.Dir,
+		Credential: func(_ context.Context, host string) (device.Credential, bool, error) {
+			user, password, token, ok, err := client.Credential(host)
+			return device.Credential{Username: user, Password: password, IdentityToken: token}, ok, err
+		},
+	}
 }
 
 // worker connects to a worker once, for all devices that it is.
