@@ -155,13 +155,19 @@ func heads(ctx context.Context, client *registry.Client, moves []Move) ([]digest
 	g.SetLimit(client.Jobs())
 	for i, m := range moves {
 		g.Go(func() error {
-			desc, err := client.Head(gctx, m.Tag)
-			if registry.IsNotFound(err) {
-				return nil
-			}
-			present[i] = desc.Digest
+			var err error
+			present[i], err = head(gctx, client, m.Tag)
 			return err
 		})
 	}
 	return present, g.Wait()
+}
+
+// head returns what a tag names now, "" for nothing.
+func head(ctx context.Context, client *registry.Client, tag string) (digest.Digest, error) {
+	desc, err := client.Head(ctx, tag)
+	if registry.IsNotFound(err) {
+		return "", nil
+	}
+	return desc.Digest, err
 }

@@ -46,8 +46,9 @@ type Promotion struct {
 
 // Promote moves tags to manifests that Upload brought, in the order of Moves.
 // All tags are read first: if one names neither what it named before nor what
-// it shall name, nothing moves (ConflictError). A tag that is there already is
-// not written, so an immutable one that has its digest is well. A move without
+// it shall name, nothing moves (ConflictError); each is read again right before
+// it is written. A tag that is there already is not written, so an immutable
+// one that has its digest is well. A move without
 // a digest removes its tag, after all others; where the registry does not, the
 // rest is done all the same and an UntagError names the tags.
 //
@@ -60,6 +61,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 	}
 	var conflicts []error
 	var due []Move
+	var before []digest.Digest // what each of due names
 	for i, m := range moves {
 		if present[i] == m.Digest {
 			continue
@@ -67,7 +69,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		if present[i] != m.Previous && !p.Force {
 			conflicts = append(conflicts, &ConflictError{Tag: m.Tag, Previous: m.Previous, Found: present[i]})
 		}
-		due = append(due, m)
+		due, before = append(due, m), append(before, present[i])
 	}
 	if len(conflicts) > 0 {
 		return errors.Join(conflicts...)
@@ -87,6 +89,18 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 				continue
 			}
 			g.Go(func() error {
+				// Once more: a registry has no exchange that compares, so the
+				// time in which another release goes unseen is kept short.
+				now, err := head(gctx, client, m.Tag)
+				if err != nil {
+					return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
+				}
+				if now == m.Digest {
+					return nil
+				}
+				if now != before[i] && !p.Force {
+					return &ConflictError{Tag: m.Tag, Previous: before[i], Found: now}
+				}
 				if p.Moving != nil {
 					journal.Lock()
 					err := p.Moving(m)
@@ -95,8 +109,10 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 						return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
 					}
 				}
+				made := m
+				made.Previous = now // with Force another than was planned
 				journal.Lock()
-				attempted = append(attempted, m)
+				attempted = append(attempted, made)
 				journal.Unlock()
 				if rank == rankRemoved {
 					err := client.Untag(gctx, m.Tag)
@@ -104,7 +120,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 					if errors.As(err, &e) && e.Kind == registry.Unsupported {
 						journal.Lock()
 						defer journal.Unlock()
-						kept.Tags, kept.Digests = append(kept.Tags, m.Tag), append(kept.Digests, m.Previous)
+						kept.Tags, kept.Digests = append(kept.Tags, m.Tag), append(kept.Digests, now)
 						kept.Err = cmp.Or(kept.Err, err)
 						return nil
 					}
@@ -116,7 +132,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 				if err := client.PutManifest(gctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
 					// Another run of the same release may have been faster, and
 					// the tag may not be written twice.
-					if now, headErr := client.Head(gctx, m.Tag); headErr == nil && now.Digest == m.Digest {
+					if now, headErr := head(gctx, client, m.Tag); headErr == nil && now == m.Digest {
 						return nil
 					}
 					return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)

@@ -58,12 +58,9 @@ func restore(ctx context.Context, client *registry.Client, attempted []Move, fai
 }
 
 func restoreOne(ctx context.Context, client *registry.Client, m Move) error {
-	now, err := client.Head(ctx, m.Tag)
-	if err != nil && !registry.IsNotFound(err) {
+	now, err := head(ctx, client, m.Tag)
+	if err != nil || now != m.Digest || m.Digest == m.Previous {
 		return err
-	}
-	if now.Digest != m.Digest || m.Digest == m.Previous {
-		return nil
 	}
 	if m.Previous == "" {
 		return client.Untag(ctx, m.Tag)

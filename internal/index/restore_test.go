@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
@@ -89,5 +90,38 @@ func TestPromotionTakenBack(t *testing.T) {
 				t.Errorf("latest: %v", err)
 			}
 		})
+	}
+}
+
+// TestConflictMidway has another release that moves the last tag while ours
+// moves the first: theirs stays, ours is taken back.
+func TestConflictMidway(t *testing.T) {
+	t.Parallel()
+	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
+	repo := registrytest.Serve(t) + "/app"
+	d, _ := assembled(t, client, dir, repo, false)
+	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
+		t.Fatal(err)
+	}
+	old := registrytest.Put(t, repo, "1", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := digest.FromString("")
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
+		if strings.HasSuffix(m.Tag, ":1") {
+			theirs = registrytest.Put(t, repo, "latest", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[],"annotations":{"by":"them"}}`)).Digest
+		}
+		return nil
+	}})
+	var conflict *index.ConflictError
+	if !errors.As(err, &conflict) || conflict.Tag != repo+":latest" || conflict.Found != theirs {
+		t.Fatalf("error %v", err)
+	}
+	for tag, want := range map[string]digest.Digest{"1": old.Digest, "latest": theirs} {
+		if desc, err := client.Head(ctx, repo+":"+tag); err != nil || desc.Digest != want {
+			t.Errorf("%s is %s, %v", tag, desc.Digest, err)
+		}
 	}
 }
