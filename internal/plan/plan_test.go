@@ -1,0 +1,198 @@
+package plan
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/archmage-build/archmage/internal/config"
+)
+
+// planned loads a targets.hcl and plans it; what is wrong comes back as text.
+func planned(t *testing.T, text string, o Options) (*Plan, string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "targets.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, diags := config.Load(config.Options{Dir: dir})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	p, diags := New(c, o)
+	var wrong []string
+	for _, d := range diags {
+		wrong = append(wrong, d.Summary+": "+d.Detail)
+	}
+	return p, strings.Join(wrong, "\n")
+}
+
+const family = `
+group "default" { targets = ["app", "tool"] }
+target "base" { dockerfile-inline = "FROM scratch" }
+target "middle" {
+  contexts  = { base = "target:base" }
+  platforms = ["linux/arm64", "linux/amd64"]
+}
+target "app" {
+  contexts  = { middle = "target:middle", base = "target:base" }
+  platforms = ["linux/arm64", "linux/arm64/v8", "linux/amd64"]
+  tags      = ["r.example/app", "s.example/app:1"]
+  args      = { A = "1", B = "2" }
+  platform "linux/arm64/v8" {
+    args       = { A = "arm", B = null }
+    dockerfile = "Dockerfile.arm"
+    optional   = true
+  }
+}
+target "tool" {
+  platforms = ["linux/arm/v6"]
+  tags      = ["r.example/tool:1"]
+}
+`
+
+func TestOrderAndNeeds(t *testing.T) {
+	t.Parallel()
+	p, wrong := planned(t, family, Options{})
+	if wrong != "" {
+		t.Fatal(wrong)
+	}
+	var got []string
+	for _, b := range p.Builds() {
+		got = append(got, b.ID())
+	}
+	// A base without platforms has those of the targets built on it; the same
+	// platform by two names is one.
+	want := "base linux/arm64,base linux/amd64,middle linux/arm64,middle linux/amd64,app linux/arm64,app linux/amd64,tool linux/arm/v6"
+	if s := strings.Join(got, ","); s != want {
+		t.Errorf("the builds are\n%s, want\n%s", s, want)
+	}
+	app := p.Targets[2].Builds[0]
+	if n := app.Needs["middle"]; n.ID() != "middle linux/arm64" || n.Needs["base"].ID() != "base linux/arm64" {
+		t.Errorf("needs: %v", app.Needs)
+	}
+	// A target without tags is pushed where the one built on it goes.
+	if r := p.Targets[0].Builds[0].Repository; r != "r.example/app" || !p.Targets[0].Linked {
+		t.Errorf("base goes to %q", r)
+	}
+	if a := app.Spec.Args; *a["A"] != "arm" || a["B"] != nil || *app.Spec.Dockerfile != "Dockerfile.arm" || !app.Optional {
+		t.Errorf("the platform block is not laid over: %v", a)
+	}
+	if other := p.Targets[2].Builds[1]; *other.Spec.Args["A"] != "1" || *other.Spec.Dockerfile != "Dockerfile" {
+		t.Error("the platform block changed another platform")
+	}
+	if tags := fmt.Sprint(p.Targets[2].Tags); tags != "[r.example/app:latest s.example/app:1]" {
+		t.Errorf("tags: %s", tags)
+	}
+	if h := fmt.Sprint(p.Hosts()); h != "[r.example s.example]" {
+		t.Errorf("hosts: %s", h)
+	}
+	if len(p.Published()) != 2 {
+		t.Errorf("%d targets are published", len(p.Published()))
+	}
+}
+
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	p, wrong := planned(t, family, Options{Targets: []string{"app"}, Platforms: []string{"linux/amd64"}})
+	if wrong != "" {
+		t.Fatal(wrong)
+	}
+	var got []string
+	for _, b := range p.Builds() {
+		got = append(got, b.ID())
+	}
+	if s := strings.Join(got, ","); s != "base linux/amd64,middle linux/amd64,app linux/amd64" {
+		t.Errorf("the builds are %s", s)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		text string
+		o    Options
+		want string
+	}{
+		"circle": {
+			`target "a" { contexts = { b = "target:b" } }
+target "b" { contexts = { c = "target:c" } }
+target "c" { contexts = { a = "target:a" } }`, Options{}, "in a circle: a → b → c → a",
+		},
+		"unknown base": {`target "a" { contexts = { b = "target:bb" } }`, Options{}, `there is no target "bb"`},
+		"base without the platform": {
+			`target "a" {
+  contexts  = { b = "target:b" }
+  platforms = ["linux/arm64"]
+  tags      = ["r.example/a"]
+}
+target "b" { platforms = ["linux/amd64", "linux/arm/v7"] }`, Options{}, "for linux/arm64, which is built only for linux/amd64, linux/arm/v7",
+		},
+		"one tag twice": {`target "a" { tags = ["x"] }
+target "b" { tags = ["docker.io/library/x:latest"] }`, Options{}, "has the tag docker.io/library/x:latest of target"},
+		"platform block alone": {`target "a" {
+  platforms = ["linux/amd64"]
+  platform "linux/arm64" { args = {} }
+}`, Options{}, "is not built for linux/arm64"},
+		"no worker": {`target "a" { platforms = ["linux/s390x"] }
+worker "rack" {
+  address   = "ssh://rack"
+  platforms = ["linux/arm64"]
+}`, Options{}, "No worker may build linux/s390x for target \"a\". Workers: rack (linux/arm64)"},
+		"emulation forbidden": {`target "a" { platforms = ["linux/s390x"] }
+worker "rack" {
+  address   = "ssh://rack"
+  platforms = ["linux/arm64"]
+  emulates  = ["linux/s390x"]
+}
+release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"},
+		"output":           {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
+		"policy":           {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
+		"call":             {`target "a" { call = "check" }`, Options{}, `call = "check"`},
+		"unknown target":   {`target "app" {}`, Options{Targets: []string{"ap"}}, `did you mean "app"?`},
+		"unknown platform": {`target "app" {}`, Options{Platforms: []string{"arm64"}}, `did you mean "linux/arm64"?`},
+		"no such build":    {`target "app" { platforms = ["linux/amd64"] }`, Options{Platforms: []string{"linux/arm64"}}, "None of the targets is built for them"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, wrong := planned(t, tc.text, tc.o); !strings.Contains(wrong, tc.want) {
+				t.Errorf("it says %q, want %q", wrong, tc.want)
+			}
+		})
+	}
+}
+
+func TestCheckPublish(t *testing.T) {
+	t.Parallel()
+	p, wrong := planned(t, `target "Base" {}`, Options{})
+	if wrong != "" {
+		t.Fatal(wrong)
+	}
+	diags := p.CheckPublish()
+	if len(diags) != 1 || !strings.Contains(diags[0].Detail, `tags = ["registry.example/base:1"]`) {
+		t.Error(diags)
+	}
+}
+
+// BenchmarkNew plans 1,000 targets for 8 platforms each.
+func BenchmarkNew(b *testing.B) {
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, "target \"t%d\" {\n  platforms = [\"linux/amd64\", \"linux/arm64\", \"linux/arm/v7\", \"linux/arm/v6\", \"linux/386\", \"linux/riscv64\", \"linux/s390x\", \"linux/ppc64le\"]\n  tags = [\"r.example/t%d:1\"]\n}\n", i, i)
+	}
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "targets.hcl"), []byte(text.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	c, diags := config.Load(config.Options{Dir: dir})
+	if diags.HasErrors() {
+		b.Fatal(diags)
+	}
+	for b.Loop() {
+		if p, diags := New(c, Options{}); diags.HasErrors() || len(p.Builds()) != 8000 {
+			b.Fatal(diags)
+		}
+	}
+}
