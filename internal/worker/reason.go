@@ -55,20 +55,6 @@ func reason(err error) error {
 	return errors.New(text)
 }
 
-// helperReason takes what a helper process (docker exec, kubectl exec) said
-// last out of the error that commandconn makes of its end.
-func helperReason(text string) error {
-	if !strings.Contains(text, "command [") || !strings.Contains(text, "has exited with") {
-		return nil
-	}
-	_, said, ok := strings.Cut(text, "stderr=")
-	lines := strings.Split(strings.TrimSpace(said), "\n")
-	if last := lines[len(lines)-1]; ok && last != "" {
-		return errors.New(last)
-	}
-	return nil
-}
-
 func hint(address string) string {
 	scheme, _, _ := strings.Cut(address, "://")
 	switch scheme {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/docker/cli/cli/connhelper/commandconn"
-	"github.com/moby/buildkit/client"
 
 	"github.com/archmage-build/archmage/internal/openssh"
 )
@@ -36,8 +35,8 @@ func sshTarget(address string) (host, socket string, extra []string, err error) 
 
 // dialSSH connects to the host once and gives BuildKit's client a dialer that
 // goes through that connection. A forward that the host refuses is no reason
-// to do without it: the second return value says why.
-func dialSSH(ctx context.Context, address string, o Options) (*openssh.Conn, client.ClientOpt, error, error) {
+// to do without it: the third return value says why.
+func dialSSH(ctx context.Context, address string, o Options) (*openssh.Conn, dialer, error, error) {
 	host, socket, extra, err := sshTarget(address)
 	if err != nil {
 		return nil, nil, nil, err
@@ -61,7 +60,7 @@ func dialSSH(ctx context.Context, address string, o Options) (*openssh.Conn, cli
 		cmd := link.Command(context.WithoutCancel(ctx), args...)
 		return commandconn.New(context.WithoutCancel(ctx), cmd.Args[0], cmd.Args[1:]...)
 	}
-	return link, client.WithContextDialer(dial), refused, nil
+	return link, dial, refused, nil
 }
 
 // sshReason takes what the remote shell said out of a failed dial-stdio.

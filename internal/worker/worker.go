@@ -93,6 +93,7 @@ type Options struct {
 // Connect opens the connection and asks the daemon who it is. The address must
 // not be "auto" any more.
 func Connect(ctx context.Context, spec *config.Worker, address string, o Options) (*Worker, error) {
+	dial := helperDialer(address)
 	fail := func(err error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -106,6 +107,10 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 			e.Err = unsafe
 		} else if known := diagnoseTLS(ctx, address, spec.TLS); known != nil {
 			e.Err = known
+		} else if dial != nil {
+			if known := overhear(ctx, dial, address); known != nil {
+				e.Err = known
+			}
 		}
 		return e
 	}
@@ -118,16 +123,16 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 	var link *openssh.Conn
 	var unforwarded error
 	if strings.HasPrefix(address, "ssh://") {
-		l, dialer, refused, err := dialSSH(ctx, address, o)
+		l, d, refused, err := dialSSH(ctx, address, o)
 		if err != nil {
 			return nil, fail(err)
 		}
-		link, unforwarded = l, refused
-		opts = append(opts, dialer)
+		link, dial, unforwarded = l, d, refused
+		opts = append(opts, client.WithContextDialer(d))
 	}
 	c, err := client.New(ctx, address, opts...)
 	if err != nil {
-		closeLink(link)
+		defer closeLink(link) // when it has been asked for the reason
 		return nil, fail(err)
 	}
 	timeout := ConnectTimeout
@@ -138,8 +143,8 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 	defer cancel()
 	w, err := ask(probe, c)
 	if err != nil {
-		_ = c.Close() // what went wrong is known
-		closeLink(link)
+		_ = c.Close()         // it is of no use
+		defer closeLink(link) // when it has been asked for the reason
 		if probe.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("no answer within %s", timeout)
 		}
