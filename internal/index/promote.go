@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -48,9 +49,9 @@ type Promotion struct {
 // All tags are read first: if one names neither what it named before nor what
 // it shall name, nothing moves (ConflictError); each is read again right before
 // it is written. A tag that is there already is not written, so an immutable
-// one that has its digest is well. A move without
-// a digest removes its tag, after all others; where the registry does not, the
-// rest is done all the same and an UntagError names the tags.
+// one that has its digest is well. A move without a digest removes its tag,
+// after all others; where the registry does not, the rest is done all the same
+// and an UntagError names the tags.
 //
 // If a move fails, or the context ends, those made before are taken back: all
 // tags are as they were, or a HalfMovedError names those that are not.
@@ -82,16 +83,27 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 	var kept UntagError
 	var attempted []Move
 	for rank := 0; rank <= rankRemoved; rank++ {
-		g, gctx := errgroup.WithContext(ctx)
+		// One failure starts no more moves, but ends none that is under way:
+		// what was cut off may still arrive after it was taken back.
+		var g errgroup.Group
+		var failed atomic.Bool
 		g.SetLimit(client.Jobs())
 		for i, m := range due {
 			if m.rank() != rank {
 				continue
 			}
-			g.Go(func() error {
+			g.Go(func() (err error) {
+				if failed.Load() {
+					return nil
+				}
+				defer func() {
+					if err != nil {
+						failed.Store(true)
+					}
+				}()
 				// Once more: a registry has no exchange that compares, so the
 				// time in which another release goes unseen is kept short.
-				now, err := head(gctx, client, m.Tag)
+				now, err := head(ctx, client, m.Tag)
 				if err != nil {
 					return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
 				}
@@ -115,7 +127,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 				attempted = append(attempted, made)
 				journal.Unlock()
 				if rank == rankRemoved {
-					err := client.Untag(gctx, m.Tag)
+					err := client.Untag(ctx, m.Tag)
 					var e *registry.Error
 					if errors.As(err, &e) && e.Kind == registry.Unsupported {
 						journal.Lock()
@@ -129,10 +141,10 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 					}
 					return nil
 				}
-				if err := client.PutManifest(gctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
+				if err := client.PutManifest(ctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
 					// Another run of the same release may have been faster, and
 					// the tag may not be written twice.
-					if now, headErr := head(gctx, client, m.Tag); headErr == nil && now == m.Digest {
+					if now, headErr := head(ctx, client, m.Tag); headErr == nil && now == m.Digest {
 						return nil
 					}
 					return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
