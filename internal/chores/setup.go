@@ -25,6 +25,10 @@ var packages = []string{
 	"procps",          // ps
 	"docker.io",       // a Docker Engine, and `docker manifest`
 	"gcc",             // runc enters namespaces in C
+	// C programs for the audit's corpus.
+	"gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross",
+	"gcc-arm-linux-gnueabi", "libc6-dev-armel-cross",
+	"gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross",
 	"git",
 	"iproute2", // network namespaces, each a machine of its own
 	"jq",

@@ -14,7 +14,10 @@ import (
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	return w.step(s, func(p *plan.Plan, client *registry.Client, r *Record) error {
-		return w.assemble(ctx, p, client, r)
+		if err := w.assemble(ctx, p, client, r); err != nil {
+			return err
+		}
+		return r.advance(Assembled)
 	})
 }
 
@@ -78,14 +81,17 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s", t.Name, r.Platform, r.To, r.From))
 		}
 	}
-	return r.advance(Assembled)
+	return nil
 }
 
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
 func (w *Workspace) Annotate(_ context.Context, s Selection) error {
 	return w.step(s, func(p *plan.Plan, _ *registry.Client, r *Record) error {
-		return w.annotate(p, r)
+		if err := w.annotate(p, r); err != nil {
+			return err
+		}
+		return r.save()
 	})
 }
 
@@ -104,7 +110,7 @@ func (w *Workspace) annotate(p *plan.Plan, r *Record) error {
 			w.say("annotated %s: %d annotations, %s", t.Name, n, d.Descriptor.Digest)
 		}
 	}
-	return r.save()
+	return nil
 }
 
 func annotations(t *plan.Target) []index.Annotation {

@@ -239,16 +239,19 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 // note writes a finished build into the record at once: it is not lost when
 // the release ends here.
 func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
-	return s.put(b, &ChildRecord{
+	s.put(b, &ChildRecord{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
 		Inputs: in.Digest, Whole: in.Whole,
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.record.save()
 }
 
-func (s *solves) put(b *plan.Build, c *ChildRecord) error {
+func (s *solves) put(b *plan.Build, c *ChildRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var order []string
@@ -256,7 +259,6 @@ func (s *solves) put(b *plan.Build, c *ChildRecord) error {
 		order = append(order, o.PlatformName())
 	}
 	s.record.target(b.Target.Name).put(c, order)
-	return s.record.save()
 }
 
 // sayMissing names the optional platforms that are not there, and in red:

@@ -79,6 +79,9 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 		return err
 	}
 	if n := len(outcomes); n > 0 {
+		if err := s.record.save(); err != nil {
+			return err
+		}
 		w.say("kept %d of %d builds: their inputs are the same and the registry has them", n, len(p.Builds()))
 	}
 	return nil
@@ -119,5 +122,6 @@ func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]buil
 	}
 	kept := *old.ChildRecord
 	kept.Kept = true
-	return build.Base{Repository: b.Repository, Descriptor: desc}, true, s.put(b, &kept)
+	s.put(b, &kept)
+	return build.Base{Repository: b.Repository, Descriptor: desc}, true, nil
 }

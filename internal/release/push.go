@@ -2,7 +2,9 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -134,6 +136,8 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 	if r.Before == nil {
 		r.Before = map[string]digest.Digest{}
 	}
+	// What was read this moment need not be read again.
+	there := !slices.ContainsFunc(moves, func(m index.Move) bool { return m.Previous != m.Digest })
 	for i, m := range moves {
 		if before, ok := r.Before[m.Tag]; ok {
 			moves[i].Previous = before
@@ -142,31 +146,32 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 		}
 	}
 	r.Moves = moves
+	if there {
+		return errors.Join(r.advance(Verified), w.attach(ctx, client, r, taggings, o))
+	}
 	if err := r.advance(Promoting); err != nil {
 		return err
 	}
 	if err := index.Promote(ctx, client, moves, index.Promotion{Force: o.Force}); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := r.advance(Promoted); err != nil {
-		return err
-	}
+	r.Step = Promoted // written with the next step: the moves are in the record
 	if err := index.Verify(ctx, client, moves); err != nil {
 		return interrupted(ctx, err)
 	}
 	if err := r.advance(Verified); err != nil {
 		return err
 	}
-	if o.NoReferrer {
-		return nil
-	}
-	return w.attach(ctx, p, client, r, taggings)
+	return w.attach(ctx, client, r, taggings, o)
 }
 
 // attach pushes the record as a referrer of each index, so that it is found
 // from any machine. The tags stand already, so a registry that does not take
 // it is a warning.
-func (w *Workspace) attach(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, taggings []index.Tagging) error {
+func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
+	if o.NoReferrer {
+		return nil
+	}
 	data, err := r.public()
 	if err != nil {
 		return err

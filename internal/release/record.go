@@ -149,7 +149,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*Record, 
 		}
 		r.Targets = append(r.Targets, tr)
 	}
-	return r, r.save()
+	return r, nil // saved when it is known what the tags name
 }
 
 func (r *Record) setEpoch(epoch *time.Time) {

@@ -36,6 +36,9 @@ func (w *Workspace) Release(ctx context.Context, o ReleaseOptions) error {
 	if err := w.annotate(p, r); err != nil {
 		return err
 	}
+	if err := r.advance(Assembled); err != nil {
+		return err
+	}
 	if err := w.inspectDrafts(ctx, p, client, r); err != nil {
 		return err
 	}

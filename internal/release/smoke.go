@@ -119,7 +119,7 @@ func (p *proof) close() {
 func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) (*proof, error) {
 	out := &proof{w: w, tags: map[string]string{}}
 	if !p.Release.Prove {
-		return out, r.advance(Proven)
+		return out, nil
 	}
 	for _, t := range p.Published() {
 		if len(t.Spec.Smokes) == 0 {
@@ -138,7 +138,7 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		}
 	}
 	if len(out.targets) == 0 || (len(p.Devices) == 0 && len(p.Release.RequireDevices) == 0) {
-		return out, r.advance(Proven)
+		return out, nil
 	}
 	var err error
 	if out.fleet, err = w.devices(p, nil); err != nil {
