@@ -14,6 +14,7 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/internal/sign"
 	"github.com/archmage-build/archmage/internal/smoke"
 	"github.com/archmage-build/archmage/internal/ui"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -90,6 +91,7 @@ func code(err error) int {
 		source   *index.SourceError
 		busy     *release.BusyError
 		missing  *release.NoRecordError
+		key      *sign.KeyError
 	)
 	switch {
 	case errors.As(err, &none), errors.As(err, &connect), errors.As(err, &compile), errors.As(err, &lost):
@@ -102,7 +104,7 @@ func code(err error) int {
 		return exitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &untag):
 		return exitRegistry
-	case errors.As(err, &busy), errors.As(err, &missing):
+	case errors.As(err, &busy), errors.As(err, &missing), errors.As(err, &key):
 		return exitUsage
 	}
 	return 1

@@ -78,7 +78,7 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		tr.Index = d.Descriptor.Digest
 		w.say("assembled %s: %d platforms, %s", t.Name, len(d.Children()), d.Descriptor.Digest)
 		for _, r := range d.Repaired() {
-			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s", t.Name, r.Platform, r.To, r.From))
+			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s (%d attestations of the old one left out)", t.Name, r.Platform, r.To, r.From, r.Attestations))
 		}
 	}
 	return nil
@@ -124,10 +124,7 @@ func annotations(t *plan.Target) []index.Annotation {
 func overrides(t *plan.Target) []index.Override {
 	var out []index.Override
 	for _, f := range t.Fields() {
-		out = append(out, index.Override{
-			Platform: f.Platform, Source: f.Source, OS: f.OS, Architecture: f.Architecture, Variant: f.Variant,
-			OSVersion: f.OSVersion, OSFeatures: f.OSFeatures, Clear: f.Clear, Repair: f.Repair, Optional: f.Optional,
-		})
+		out = append(out, index.Override(f))
 	}
 	return out
 }
@@ -138,14 +135,9 @@ func (w *Workspace) children(ctx context.Context, t *plan.Target, tr *TargetReco
 	a.Overrides = overrides(t)
 	if len(t.Sources) > 0 {
 		a.Platforms, a.Partial = t.Platforms, t.Partial
-		for _, ref := range t.Sources {
-			found, err := index.Resolve(ctx, client, ref)
-			if err != nil {
-				return interrupted(ctx, err)
-			}
-			a.Children = append(a.Children, found...)
-		}
-		return nil
+		var err error
+		a.Children, err = index.ResolveAll(ctx, client, t.Sources)
+		return interrupted(ctx, err)
 	}
 	for _, b := range t.Builds {
 		c := tr.child(b.PlatformName())

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -88,7 +89,7 @@ func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	builtBy(report, r, t.Name)
+	builtBy(report, r)
 	return report, nil
 }
 
@@ -96,7 +97,8 @@ func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target
 // it made of it.
 func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, tag plan.Tag, client *registry.Client) (*audit.Report, error) {
 	o := w.auditOptions(p, t)
-	o.Want = want(t)
+	o.Want, o.Related = want(t), true
+	o.Want.Signed = p.Release.Sign != nil
 	r, m := w.movedBy(tag.String())
 	if m != nil {
 		o.Want.Digest = m.Digest
@@ -106,7 +108,10 @@ func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, 
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	builtBy(report, r, t.Name)
+	if r == nil {
+		r = attached(ctx, client, tag.String(), report.Tree.Digest)
+	}
+	builtBy(report, r)
 	return report, nil
 }
 
@@ -130,15 +135,38 @@ func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
 	return nil, nil
 }
 
-// builtBy fills in what the record knows of each image.
-func builtBy(report *audit.Report, r *Record, target string) {
+// attached is the record that a release from any machine attached to an index,
+// or nil. It only adds to what is shown.
+func attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *Record {
+	repo, err := registry.Repository(ref)
+	if err != nil {
+		return nil
+	}
+	found, err := index.Referrers(ctx, client, repo, d, index.ArtifactTypeRecord)
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	data, err := index.ReadReferrer(ctx, client, repo, found[len(found)-1])
+	if err != nil {
+		return nil
+	}
+	r := &Record{}
+	if json.Unmarshal(data, r) != nil || r.Schema > RecordSchema {
+		return nil
+	}
+	return r
+}
+
+// builtBy fills in what the record knows of each image of the index.
+func builtBy(report *audit.Report, r *Record) {
 	if r == nil {
 		return
 	}
-	t := r.target(target)
-	if t == nil || (t.Index != "" && t.Index != report.Tree.Digest) {
+	i := slices.IndexFunc(r.Targets, func(t *TargetRecord) bool { return t.Index == report.Tree.Digest })
+	if i < 0 {
 		return
 	}
+	t := r.Targets[i]
 	for i := range report.Images {
 		if c := t.child(report.Images[i].Platform); c != nil {
 			report.Images[i].BuiltBy = c.Worker

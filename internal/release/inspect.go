@@ -123,10 +123,13 @@ func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 		_, err = w.Streams.Out.Write(raw)
 		return err
 	}
-	report, err := audit.Audit(ctx, source, ref, w.auditOptions(p, nil))
+	options := w.auditOptions(p, nil)
+	options.Related = true
+	report, err := audit.Audit(ctx, source, ref, options)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
+	builtBy(report, attached(ctx, client, ref, report.Tree.Digest))
 	if err := w.print(ctx, o.Format, source, report); err != nil {
 		return err
 	}

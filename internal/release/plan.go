@@ -51,6 +51,8 @@ type planTargetJSON struct {
 	Tags   []string        `json:"tags"`
 	Needs  []string        `json:"needs,omitempty"`
 	Builds []planBuildJSON `json:"builds"`
+	// Sources are the images that it is made of, instead of builds.
+	Sources []string `json:"sources,omitempty"`
 }
 
 type planBuildJSON struct {
@@ -73,7 +75,7 @@ func planView(p *plan.Plan) planJSON {
 		out.Devices = append(out.Devices, d.Name)
 	}
 	for _, t := range p.Targets {
-		tj := planTargetJSON{Name: t.Name, Linked: t.Linked, Tags: []string{}}
+		tj := planTargetJSON{Name: t.Name, Linked: t.Linked, Tags: []string{}, Builds: []planBuildJSON{}, Sources: t.Sources}
 		for _, tag := range t.Tags {
 			tj.Tags = append(tj.Tags, tag.String())
 		}
@@ -108,6 +110,13 @@ func (w *Workspace) showPlan(p *plan.Plan) error {
 	out := w.Streams.Out
 	table := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "FROM"}, ui.Column{Title: "WORKERS"}, ui.Column{Title: "AFTER"})
 	for _, t := range p.Targets {
+		for i, ref := range t.Sources {
+			name := any(out.Bold(t.Name))
+			if i > 0 {
+				name = ""
+			}
+			table.Row(name, "", ref, "", "")
+		}
 		for i, b := range t.Builds {
 			name := any(out.Bold(t.Name))
 			if i > 0 {

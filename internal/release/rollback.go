@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,7 +62,12 @@ func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
 	if err := r.advance(Promoting); err != nil {
 		return err
 	}
-	if err := index.Promote(ctx, client, r.Moves, index.Promotion{Force: o.Force}); err != nil {
+	err = index.Promote(ctx, client, r.Moves, index.Promotion{Force: o.Force})
+	var stuck *index.UntagError
+	if errors.As(err, &stuck) { // all else was done; the registry does not remove tags
+		w.status.Warn(stuck.Error() + "; " + stuck.Remedy())
+		r.Moves = slices.DeleteFunc(r.Moves, func(m index.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
+	} else if err != nil {
 		return interrupted(ctx, err)
 	}
 	if err := r.advance(Promoted); err != nil {
@@ -94,11 +100,7 @@ func (w *Workspace) undo(r *Record) error {
 			continue
 		}
 		r.Undoes = old.ID
-		for _, m := range slices.Backward(old.Moves) {
-			if m.Digest != m.Previous {
-				r.Moves = append(r.Moves, index.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Previous, Previous: m.Digest})
-			}
-		}
+		r.Moves = slices.DeleteFunc(index.Rollback(old.Moves), func(m index.Move) bool { return m.Digest == m.Previous })
 		if len(r.Moves) == 0 {
 			return usage("Nothing to roll back", fmt.Errorf("release %s moved no tag: they were all there already; name an older state with -to=ID (`mage releases` lists them)", old.ID))
 		}
