@@ -22,7 +22,7 @@ func TestFleetHosts(t *testing.T) {
 	binary := compiled(t)
 	t.Run("flows", func(t *testing.T) { // so that the binary outlives them
 		for name, flow := range map[string]func(*testing.T, string){
-			"cut": fleetCut, "full": fleetFull, "ssh": fleetSSH, "optional": fleetOptional,
+			"cut": fleetCut, "full": fleetFull, "fullStep": fleetFullStep, "ssh": fleetSSH, "optional": fleetOptional,
 		} {
 			t.Run(name, func(t *testing.T) { flow(t, binary) })
 		}
@@ -93,6 +93,29 @@ func fleetFull(t *testing.T, binary string) {
 	wantText(t, text, "worker small is lost", "no space left on device")
 	if got := s.record(t)["app linux/amd64"]; got.Worker != "large" {
 		t.Errorf("built by %+v", got)
+	}
+}
+
+// The same where a step of the Dockerfile is what finds no room.
+func fleetFullStep(t *testing.T, binary string) {
+	t.Parallel()
+	a, b := hosttest.Start(t, hosttest.Options{Size: "16m"}), hosttest.Start(t, hosttest.Options{})
+	s := newSite(t, binary, embeddedtest.Registry(t))
+	s.targets(t, `target "app" {
+  tags = ["REPO:1"]
+  dockerfile-inline = <<EOT
+FROM scratch
+COPY busybox /busybox
+RUN ["/busybox", "dd", "if=/dev/zero", "of=/zero", "bs=1M", "count=32"]
+EOT
+}
+`+workerBlock("small", a.Unix())+workerBlock("large", b.Unix()))
+	text := s.run(t, 0, "release")
+	if got := s.record(t)["app linux/amd64"]; got.Worker != "large" {
+		t.Errorf("built by %+v", got)
+	}
+	if strings.Contains(text, "on small") {
+		wantText(t, text, "worker small is lost", "No space left on device")
 	}
 }
 

@@ -155,6 +155,9 @@ func failure(ctx context.Context, err error, b *plan.Build, workerName string, s
 	if step := s.failed(err); step != nil {
 		out.Step, out.Log = step.name, step.log.last()
 		out.Err = errors.New(step.reason)
+		if noRoom(out.Log) {
+			return &worker.Lost{Worker: workerName, Full: true, Err: fmt.Errorf("no space left on device, in step %s", step.name)}
+		}
 	}
 	for _, src := range errdefs.Sources(err) {
 		var text strings.Builder

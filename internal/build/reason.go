@@ -3,6 +3,7 @@ package build
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -32,6 +33,12 @@ func lost(err error) bool {
 
 // full says whether the worker's disk has no room left.
 func full(err error) bool { return strings.Contains(err.Error(), "no space left on device") }
+
+// noRoom says whether a step ended because its worker's disk was full: ENOSPC in
+// the words of strerror(3).
+func noRoom(log []string) bool {
+	return slices.ContainsFunc(log, func(l string) bool { return strings.Contains(strings.ToLower(l), "no space left on device") })
+}
 
 // flat drops the stack trace and gRPC's wrapping: mage prints errors with %+v.
 func flat(err error) error {
