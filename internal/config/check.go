@@ -39,7 +39,7 @@ func (t *Target) check() hcl.Diagnostics {
 	}
 	for _, p := range t.Platforms {
 		if _, err := ParsePlatform(p); p != "" && err != nil {
-			fail(t.Where("platforms", p), "Invalid platform", "%s", sentence(err))
+			fail(t.Where("platforms", p), "Invalid platform", "%s", Sentence(err))
 		}
 	}
 	for _, tag := range t.Tags {
@@ -47,12 +47,12 @@ func (t *Target) check() hcl.Diagnostics {
 			continue
 		}
 		if err := checkTag(tag); err != nil {
-			fail(t.Where("tags", tag), "Invalid tag", "%s", sentence(err))
+			fail(t.Where("tags", tag), "Invalid tag", "%s", Sentence(err))
 		}
 	}
 	for _, a := range t.Annotations {
 		if _, err := ParseAnnotation(a); a != "" && err != nil {
-			fail(t.Where("annotations", a), "Invalid annotation", "%s", sentence(err))
+			fail(t.Where("annotations", a), "Invalid annotation", "%s", Sentence(err))
 		}
 	}
 	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
@@ -219,7 +219,7 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 	if d.PlatformName != "" {
 		p, err := ParsePlatform(d.PlatformName)
 		if err != nil {
-			fail("platform", "Invalid platform", "%s", sentence(err))
+			fail("platform", "Invalid platform", "%s", Sentence(err))
 		} else {
 			d.Platform = &p
 		}
@@ -344,7 +344,7 @@ func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnos
 	for i, n := range names {
 		p, err := ParsePlatform(n)
 		if err != nil {
-			*diags = append(*diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid platform", Detail: sentence(err), Subject: at(body, attr, i)})
+			*diags = append(*diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid platform", Detail: Sentence(err), Subject: at(body, attr, i)})
 			continue
 		}
 		out = append(out, p)
@@ -383,8 +383,8 @@ func duration(body hcl.Body, attr, text string, missing time.Duration, diags *hc
 	return d
 }
 
-// sentence makes an error message one: a capital, and an end.
-func sentence(err error) string {
+// Sentence makes an error message one: a capital, and an end.
+func Sentence(err error) string {
 	s := err.Error()
 	if !strings.HasSuffix(s, "?") {
 		s += "."

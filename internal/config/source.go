@@ -67,7 +67,7 @@ func (o *PlatformOverride) check() hcl.Diagnostics {
 	}
 	p, err := ParsePlatform(o.Name)
 	if err != nil {
-		fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "%s", sentence(err))
+		fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "%s", Sentence(err))
 		return diags
 	}
 	o.Platform = p
@@ -94,7 +94,7 @@ func (o *PlatformOverride) check() hcl.Diagnostics {
 		text += "/" + replaced.Variant
 	}
 	if _, err := ParsePlatform(text); err != nil {
-		fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "The fields of the block give a platform that does not exist: %s", sentence(err))
+		fail(o.Body.MissingItemRange().Ptr(), "Invalid platform", "The fields of the block give a platform that does not exist: %s", Sentence(err))
 	}
 	return diags
 }

@@ -68,7 +68,7 @@ func (p *planner) option(flag string, err error) {
 	p.diags = append(p.diags, &hcl.Diagnostic{
 		Severity: hcl.DiagError,
 		Summary:  "Invalid -" + flag,
-		Detail:   strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + ".",
+		Detail:   config.Sentence(err),
 	})
 }
 

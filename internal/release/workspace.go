@@ -113,10 +113,7 @@ func (e *InputError) Error() string {
 
 // usage is an InputError about an option.
 func usage(summary string, err error) error {
-	text := err.Error()
-	return &InputError{Diags: hcl.Diagnostics{{
-		Severity: hcl.DiagError, Summary: summary, Detail: strings.ToUpper(text[:1]) + text[1:] + ".",
-	}}}
+	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
 
 // Load reads the configuration and plans. The error is an InputError.
