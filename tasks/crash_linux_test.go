@@ -227,10 +227,10 @@ type countingProxy struct {
 func newCountingProxy(t *testing.T, registry string) *countingProxy {
 	t.Helper()
 	p := &countingProxy{}
-	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
-	director := forward.Director
-	forward.Director = func(r *http.Request) { host := r.Host; director(r); r.Host = host }
-	forward.ErrorLog = nil
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: registry})
+		r.Out.Host = r.In.Host // the registry names itself in redirects
+	}}
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()

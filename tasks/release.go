@@ -14,7 +14,7 @@ func Release(ctx context.Context,
 	noReferrer *bool, // do not attach the record to the image
 ) error {
 	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Release(ctx, release.ReleaseOptions{
+		return w.Release(ctx, release.Options{
 			BuildOptions: release.BuildOptions{Selection: release.Selection{Targets: list(targets)}, Fresh: set(fresh)},
 			PushOptions:  release.PushOptions{Force: set(force), NoReferrer: set(noReferrer)},
 		})

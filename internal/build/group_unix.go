@@ -20,10 +20,15 @@ func asGroup(cmd *exec.Cmd) {
 // a shell's background jobs, for one, ignore the interrupt.
 func endGroup(cmd *exec.Cmd, grace time.Duration) {
 	group := -cmd.Process.Pid
-	for deadline := time.Now().Add(grace); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(grace)
+	for !errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+		select {
+		case <-tick.C:
+		case <-end:
+			_ = syscall.Kill(group, syscall.SIGKILL)
 			return
 		}
 	}
-	_ = syscall.Kill(group, syscall.SIGKILL)
 }

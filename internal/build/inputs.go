@@ -62,8 +62,8 @@ func ReadInputs(ctx context.Context, b *plan.Build, bases map[string]Base, o Opt
 	for _, name := range slices.Sorted(maps.Keys(bases)) {
 		r.add("base "+name, bases[name].Descriptor.Digest.String())
 	}
-	r.dockerfile(b)
-	r.contexts(b)
+	r.dockerfile(b) //nolint:contextcheck // the reader carries the context
+	r.contexts(b)   //nolint:contextcheck // the reader carries the context
 	if r.err != nil {
 		return Inputs{}, fmt.Errorf("reading the inputs of %s: %w", b.ID(), r.err)
 	}

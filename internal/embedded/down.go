@@ -48,7 +48,7 @@ func (m *Machine) sweepAlone(ctx context.Context) error {
 }
 
 func (m *Machine) down(ctx context.Context, file string) (Daemon, bool, error) {
-	rec, alive := readRecord(file)
+	rec, _ := readRecord(file)
 	if rec.Name == "" {
 		return Daemon{}, false, nil
 	}
@@ -60,7 +60,7 @@ func (m *Machine) down(ctx context.Context, file string) (Daemon, bool, error) {
 	}
 	defer release()
 	// It may have ended, or another one begun, while the lock was awaited.
-	rec, alive = readRecord(file)
+	rec, alive := readRecord(file)
 	if rec.Name == "" {
 		return Daemon{}, false, nil
 	}

@@ -85,7 +85,7 @@ func Dial(ctx context.Context, host string, o Options) (*Conn, error) {
 		c.base = append([]string{"-F", o.Config}, c.base...)
 	}
 	if err := c.connect(ctx, o); err != nil {
-		c.Close()
+		_ = c.Close() // why it failed is known
 		return nil, err
 	}
 	return c, nil

@@ -69,7 +69,7 @@ func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan,
 	v := deviceView{Name: spec.Name, Host: spec.Host, Worker: spec.Worker, Optional: spec.Optional}
 	fail := func(err error) deviceView {
 		v.Error = err.Error()
-		if r, ok := err.(interface{ Remedy() string }); ok { //nolint:errorlint // the outermost says what to do
+		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}
 		return v
@@ -97,8 +97,8 @@ func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan,
 
 func (w *Workspace) showDevices(views []deviceView) error {
 	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: "AT"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "MACHINE"}, ui.Column{Title: "RUNTIME"},
-		ui.Column{Title: "FREE", Right: true}, ui.Column{Title: "CLOCK", Right: true}, ui.Column{Title: "HOST KEY"}, ui.Column{Title: "VERDICT"})
+	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: "AT"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "MACHINE"}, ui.Column{Title: "RUNTIME"},
+		ui.Column{Title: "FREE", Right: true}, ui.Column{Title: "CLOCK", Right: true}, ui.Column{Title: "HOST KEY"}, ui.Column{Title: "VERDICT", Keep: true})
 	for _, v := range views {
 		at, verdict := v.Host, any(out.Good("ready"))
 		if v.Worker != "" {
@@ -174,7 +174,7 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 		title = "WOULD GO"
 	}
 	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "KEPT"})
+	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "KEPT"})
 	t.Empty = "no image of these repositories is on the devices\n"
 	var sum int64
 	for i, d := range fleet.devices {

@@ -108,7 +108,7 @@ func planView(p *plan.Plan) planJSON {
 
 func (w *Workspace) showPlan(p *plan.Plan) error {
 	out := w.Streams.Out
-	table := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "FROM"}, ui.Column{Title: "WORKERS"}, ui.Column{Title: "AFTER"})
+	table := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "FROM"}, ui.Column{Title: "WORKERS"}, ui.Column{Title: "AFTER"})
 	for _, t := range p.Targets {
 		for i, ref := range t.Sources {
 			name := any(out.Bold(t.Name))

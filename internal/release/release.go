@@ -4,15 +4,15 @@ import (
 	"context"
 )
 
-// ReleaseOptions say what to release and how.
-type ReleaseOptions struct {
+// Options say what to release and how.
+type Options struct {
 	BuildOptions
 	PushOptions
 }
 
 // Release builds, assembles, annotates, inspects, uploads, proves and tags
 // every selected target. No tag moves before all of them are whole.
-func (w *Workspace) Release(ctx context.Context, o ReleaseOptions) error {
+func (w *Workspace) Release(ctx context.Context, o Options) error {
 	p, err := w.loadPublishable(o.BuildOptions.Selection)
 	if err != nil {
 		return err

@@ -33,7 +33,11 @@ func (w *Workspace) showReports(reports []*audit.Report) error {
 			}
 		}
 		if key != "" {
-			fmt.Fprintf(out, "%s %s  %s\n", r.Tree.Kind, r.Tree.Digest, out.Faint(r.Tree.MediaType))
+			format := "OCI"
+			if strings.Contains(r.Tree.MediaType, "docker") {
+				format = "Docker"
+			}
+			fmt.Fprintf(out, "%s %s %s\n", format, r.Tree.Kind, r.Tree.Digest)
 			if r.Tree.Kind == audit.KindIndex {
 				showAnnotations(out, r.Tree.Annotations, "")
 			}
@@ -53,8 +57,15 @@ func (w *Workspace) imageTable(r *audit.Report) error {
 	for _, im := range r.Images {
 		images[im.Digest.String()] = im
 	}
-	t := ui.NewTable(ui.Column{Title: "PLATFORM"}, ui.Column{Title: "DIGEST"}, ui.Column{Title: "SIZE", Right: true},
-		ui.Column{Title: "LAYERS", Right: true}, ui.Column{Title: "BUILT BY"}, ui.Column{Title: "BINARIES"}, ui.Column{Title: "PROVEN ON"})
+	columns := []ui.Column{{Title: "PLATFORM", Keep: true}, {Title: "DIGEST"}, {Title: "SIZE", Right: true},
+		{Title: "LAYERS", Right: true}, {Title: "BUILT BY"}, {Title: "PROVEN ON"}}
+	// What the binaries are goes beside them where there is room, else below.
+	beside := !out.IsTerminal() || out.Width() >= binariesWidth
+	if beside {
+		columns = append(columns, ui.Column{Title: "BINARIES"})
+	}
+	t := ui.NewTable(columns...)
+	var below []string
 	var add func(nodes []audit.Node, indent string)
 	add = func(nodes []audit.Node, indent string) {
 		for i := range nodes {
@@ -70,7 +81,13 @@ func (w *Workspace) imageTable(r *audit.Report) error {
 			case n.Kind == audit.KindIndex:
 				layers = ""
 			}
-			t.Row(name, n.Digest.String(), ui.Bytes(n.TotalSize), layers, im.BuiltBy, binaries, strings.Join(im.ProvenOn, ", "))
+			row := []any{name, n.Digest.String(), ui.Bytes(n.TotalSize), layers, im.BuiltBy, strings.Join(im.ProvenOn, ", ")}
+			if beside {
+				row = append(row, binaries)
+			} else if binaries != "" {
+				below = append(below, n.Name+": "+binaries)
+			}
+			t.Row(row...)
 			add(n.Children, indent+"  ")
 		}
 	}
@@ -79,8 +96,17 @@ func (w *Workspace) imageTable(r *audit.Report) error {
 	} else {
 		add([]audit.Node{r.Tree.Node}, "")
 	}
-	return t.Write(out)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, line := range below {
+		fmt.Fprintf(out, "  %s\n", audit.Printable(line))
+	}
+	return nil
 }
+
+// binariesWidth is how wide a terminal must be to show a table's last column.
+const binariesWidth = 110
 
 // showFindings lists what was found, of the severities that are wanted.
 func (w *Workspace) showFindings(out *ui.Stream, wanted []audit.Severity, reports ...*audit.Report) {

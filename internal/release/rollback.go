@@ -187,14 +187,14 @@ func (w *Workspace) Releases(asJSON bool) error {
 		return w.writeJSON(views)
 	}
 	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "RELEASE"}, ui.Column{Title: "STATE"}, ui.Column{Title: "TARGETS"}, ui.Column{Title: "TAGS", Right: true}, ui.Column{Title: "INDEX"})
+	t := ui.NewTable(ui.Column{Title: "RELEASE", Keep: true}, ui.Column{Title: "STATE"}, ui.Column{Title: "TARGETS"}, ui.Column{Title: "TAGS", Right: true}, ui.Column{Title: "INDEX"})
 	t.Empty = "no release was made here yet; `mage release` makes one\n"
 	for _, v := range views {
 		if v.Problem != "" {
 			t.Row(v.ID, out.Bad("unreadable"), v.Problem, "", "")
 			continue
 		}
-		state := any(string(v.Step))
+		var state any
 		switch {
 		case v.Kind == KindRollback && v.Undoes != "":
 			state = "took back " + v.Undoes

@@ -25,7 +25,7 @@ func (w *Workspace) showBuilt(r *Record) error {
 
 func (w *Workspace) builtTable(r *Record) error {
 	p := w.Streams.Err.Palette
-	t := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "DIGEST"},
+	t := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "DIGEST"},
 		ui.Column{Title: "BUILT BY"}, ui.Column{Title: "CACHED", Right: true}, ui.Column{Title: "TIME", Right: true})
 	for _, tr := range r.Targets {
 		for _, c := range tr.Children {

@@ -296,8 +296,8 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 
 // showSmoke is the matrix of devices and targets, then what went wrong.
 func (w *Workspace) showSmoke(out *ui.Stream, r *smoke.Report) error {
-	t := ui.NewTable(ui.Column{Title: "DEVICE"}, ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM"}, ui.Column{Title: "CASE"},
-		ui.Column{Title: "TIME", Right: true}, ui.Column{Title: "VERDICT"})
+	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "CASE"},
+		ui.Column{Title: "TIME", Right: true}, ui.Column{Title: "VERDICT", Keep: true})
 	fmt.Fprintln(out)
 	for _, res := range r.Results {
 		verdict := any(string(res.Verdict))

@@ -68,7 +68,7 @@ func (w *Workspace) Wipe(ctx context.Context, o WipeOptions) error {
 	if o.DryRun {
 		title = "WOULD FREE"
 	}
-	t := ui.NewTable(ui.Column{Title: "WORKER"}, ui.Column{Title: "CACHE", Right: true}, ui.Column{Title: title, Right: true})
+	t := ui.NewTable(ui.Column{Title: "WORKER", Keep: true}, ui.Column{Title: "CACHE", Right: true}, ui.Column{Title: title, Right: true})
 	var errs []error
 	for i, spec := range p.Workers {
 		errs = append(errs, rows[i].err)

@@ -85,7 +85,7 @@ func (w *Workspace) look(ctx context.Context, p *plan.Plan, spec *config.Worker)
 	c, err := w.dial(p)(ctx, spec)
 	if err != nil {
 		v.Error = err.Error()
-		if r, ok := err.(interface{ Remedy() string }); ok { //nolint:errorlint // the outermost says what to do
+		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}
 		return v
@@ -135,9 +135,9 @@ func unserved(p *plan.Plan, views []workerView) []string {
 
 func (w *Workspace) showWorkers(view workersView) error {
 	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "WORKER"}, ui.Column{Title: "ADDRESS"}, ui.Column{Title: "BUILDKIT"}, ui.Column{Title: "NATIVE"},
-		ui.Column{Title: "EMULATED"}, ui.Column{Title: "SLOTS", Right: true}, ui.Column{Title: "CACHE", Right: true},
-		ui.Column{Title: "FREE", Right: true}, ui.Column{Title: "LATENCY", Right: true}, ui.Column{Title: "VERDICT"})
+	t := ui.NewTable(ui.Column{Title: "WORKER", Keep: true}, ui.Column{Title: "VERDICT", Keep: true}, ui.Column{Title: "BUILDKIT"},
+		ui.Column{Title: "SLOTS", Right: true}, ui.Column{Title: "CACHE", Right: true}, ui.Column{Title: "FREE", Right: true},
+		ui.Column{Title: "LATENCY", Right: true}, ui.Column{Title: "ADDRESS"})
 	for _, v := range view.Workers {
 		verdict := any(out.Good("ready"))
 		cache, free, latency := "", "", ""
@@ -152,12 +152,18 @@ func (w *Workspace) showWorkers(view workersView) error {
 				free = ui.Bytes(*v.Usage.Free)
 			}
 		}
-		t.Row(out.Bold(v.Name), v.Address, v.Version, strings.Join(v.Native, " "), strings.Join(v.Emulated, " "), fmt.Sprint(v.Slots), cache, free, latency, verdict)
+		t.Row(out.Bold(v.Name), verdict, v.Version, fmt.Sprint(v.Slots), cache, free, latency, v.Address)
 	}
 	if err := t.Write(out); err != nil {
 		return err
 	}
 	for _, v := range view.Workers {
+		if len(v.Native) > 0 {
+			fmt.Fprintf(out, "%s builds %s\n", out.Bold(v.Name), strings.Join(v.Native, ", "))
+		}
+		if len(v.Emulated) > 0 {
+			fmt.Fprintf(out, "  and emulates %s\n", strings.Join(v.Emulated, ", "))
+		}
 		if v.Error != "" {
 			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
 			if v.Remedy != "" {

@@ -22,6 +22,7 @@ var cells runewidth.Condition
 type Column struct {
 	Title string
 	Right bool // aligned to the right and never shortened: numbers
+	Keep  bool // never shortened: what tells the rows apart
 }
 
 // Table is text in columns. On a terminal it is made to fit: digests shrink to
@@ -186,7 +187,7 @@ func shortenDigests(lines [][]Text, i int) int {
 // floor is the width below which column i may not go: a digest at the end of a
 // cell stays whole, with room for the ellipsis and a little of its repository.
 func (t *Table) floor(lines [][]Text, i, width int) int {
-	if t.columns[i].Right {
+	if t.columns[i].Right || t.columns[i].Keep {
 		return width
 	}
 	least := min(width, columnFloor)

@@ -79,7 +79,7 @@ func (f *Finder) answers(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	w.Close()
+	_ = w.Close() // it was only asked
 	return true
 }
 
