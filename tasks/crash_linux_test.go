@@ -49,13 +49,13 @@ func TestCrash(t *testing.T) {
 	for i := range *crashPoints {
 		at := 1 + i*(requests-1)/max(1, *crashPoints-1)
 		t.Run(fmt.Sprintf("request %d", at), func(t *testing.T) {
-			r.crash(t, want, func(cmd *exec.Cmd) func() { return proxy.killAt(at, cmd) })
+			r.crash(t, want, func(_ string, v *victim) func() { return proxy.killAt(at, v) })
 		})
 	}
 	for _, at := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
 		t.Run(fmt.Sprintf("record %d", at), func(t *testing.T) {
-			r.crash(t, want, func(cmd *exec.Cmd) func() {
-				return killAtWrite(t, filepath.Join(cmd.Dir, ".archmage", "releases"), at, cmd)
+			r.crash(t, want, func(dir string, v *victim) func() {
+				return killAtWrite(t, filepath.Join(dir, ".archmage", "releases"), at, v)
 			})
 		})
 	}
@@ -130,14 +130,44 @@ func (r *crashRig) tags(dir string) map[string]string {
 	return out
 }
 
-func (r *crashRig) crash(t *testing.T, want map[string]string, arm func(*exec.Cmd) (disarm func())) {
+// victim is a release to be killed, at once if it already lives.
+type victim struct {
+	mu      sync.Mutex
+	process *os.Process
+	killed  bool
+}
+
+func (v *victim) start(cmd *exec.Cmd) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	v.process = cmd.Process
+	if v.killed {
+		return v.process.Kill()
+	}
+	return nil
+}
+
+func (v *victim) kill() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.killed = true
+	if v.process != nil {
+		_ = v.process.Kill()
+	}
+}
+
+func (r *crashRig) crash(t *testing.T, want map[string]string, arm func(dir string, v *victim) (disarm func())) {
 	dir := r.workspace(t)
 	old := r.tags(dir)
 	cmd := r.command(dir, "new")
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	disarm := arm(cmd)
-	if err := cmd.Start(); err != nil {
+	v := &victim{}
+	disarm := arm(dir, v)
+	if err := v.start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed, or through before the moment came
@@ -256,15 +286,11 @@ func (p *countingProxy) count(do func()) int {
 	return p.n
 }
 
-func (p *countingProxy) killAt(at int, cmd *exec.Cmd) func() {
+func (p *countingProxy) killAt(at int, v *victim) func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n, p.at = 0, at
-	p.kill = func() {
-		if cmd.Process != nil {
-			_ = cmd.Process.Kill()
-		}
-	}
+	p.kill = v.kill
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -272,8 +298,8 @@ func (p *countingProxy) killAt(at int, cmd *exec.Cmd) func() {
 	}
 }
 
-// killAtWrite kills cmd when the nth file has been put into dir.
-func killAtWrite(t *testing.T, dir string, nth int, cmd *exec.Cmd) func() {
+// killAtWrite kills v when the nth file has been put into dir.
+func killAtWrite(t *testing.T, dir string, nth int, v *victim) func() {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -297,8 +323,8 @@ func killAtWrite(t *testing.T, dir string, nth int, cmd *exec.Cmd) func() {
 				length := int(buf[off+12]) | int(buf[off+13])<<8
 				off += unix.SizeofInotifyEvent + length
 				seen++
-				if seen == nth && cmd.Process != nil {
-					_ = cmd.Process.Kill()
+				if seen == nth {
+					v.kill()
 				}
 			}
 		}
