@@ -47,7 +47,7 @@ func TestExitProgram(t *testing.T) {
 // What the daemon says it can run, it can; what it says it cannot, it cannot.
 func TestRuns(t *testing.T) {
 	t.Parallel()
-	d := embeddedtest.Worker(t)
+	d := embeddedtest.NewWorker(t)
 	w, err := Connect(t.Context(), &config.Worker{Name: "here"}, d.Address, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ type pair struct {
 	machine          *embedded.Machine
 	worker, registry embedded.Daemon
 	failed           [2]error
-	ended            bool
+	attended, ended  bool
 }
 
 // Main runs the tests of a package, ends the daemons that they started, also
@@ -35,6 +35,7 @@ type pair struct {
 //
 //	func TestMain(m *testing.M) { os.Exit(embeddedtest.Main(m)) }
 func Main(m *testing.M) int {
+	shared.attended = true
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -134,7 +135,10 @@ func (p *pair) daemon(t testing.TB, d *embedded.Daemon, failed *error, start fun
 	skipShort(t)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
+	switch {
+	case !p.attended:
+		t.Fatal("nobody would end the daemons: call embeddedtest.Main from TestMain")
+	case p.ended:
 		t.Fatal("the tests are over")
 	}
 	if d.Address == "" && *failed == nil {
