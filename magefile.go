@@ -29,6 +29,9 @@ func Test(ctx context.Context) error {
 // Bench measures what is promised, side by side with docker buildx where it does the same; it takes minutes.
 func Bench(ctx context.Context) error { return chores.Bench(ctx) }
 
+// Soak runs at full size what tests do in small: crashes, faults, many devices.
+func Soak(ctx context.Context) error { return chores.Soak(ctx) }
+
 // Lint checks the code by the rules of .golangci.yml; compiling the linter takes minutes once.
 func Lint(ctx context.Context) error {
 	return command(ctx, "go", "tool", "-modfile=.lint/go.mod", "golangci-lint", "run")

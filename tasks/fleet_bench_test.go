@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,13 +25,7 @@ type twins struct {
 // many seconds.
 func newTwins(b *testing.B, n, steps int, seconds string) *twins {
 	b.Helper()
-	binary := filepath.Join(b.TempDir(), "archmage")
-	cmd := exec.Command("go", "tool", "mage", "-compile", binary)
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("compiling the tasks: %v\n%s", err, out)
-	}
-	w := &twins{site: newSite(b, binary, embeddedtest.Registry(b)), steps: steps}
+	w := &twins{site: newSite(b, compiled(b), embeddedtest.Registry(b)), steps: steps}
 	var targets, workers strings.Builder
 	for i := range steps {
 		// No two are equal: BuildKit would run them once.
@@ -42,11 +37,46 @@ func newTwins(b *testing.B, n, steps int, seconds string) *twins {
 		workers.WriteString(workerBlock(fmt.Sprintf("w%d", i), d.Unix(), "slots = 1"))
 	}
 	w.site.targets(b, targets.String()+workers.String())
-	bake := strings.ReplaceAll(targets.String(), "REPO", w.site.repo)
-	if err := os.WriteFile(filepath.Join(w.site.dir, "bake.hcl"), []byte(bake), 0o600); err != nil {
+	w.site.bake(b, targets.String())
+	return w
+}
+
+// bake writes bake.hcl, which is what buildx reads.
+func (s *site) bake(b *testing.B, text string) {
+	b.Helper()
+	text = strings.ReplaceAll(text, "REPO", s.repo)
+	if err := os.WriteFile(filepath.Join(s.dir, "bake.hcl"), []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	return w
+}
+
+// buildx makes a builder of these workers and returns what bakes on it and says
+// how long that took.
+func (s *site) buildx(b *testing.B, workers ...string) func(args ...string) time.Duration {
+	b.Helper()
+	buildx := hosttest.Peer(b, "buildx")
+	env := append(slices.Clone(s.env), "BUILDX_CONFIG="+b.TempDir())
+	call := func(args ...string) time.Duration {
+		b.Helper()
+		cmd := exec.Command(buildx, args...)
+		cmd.Dir, cmd.Env = s.dir, env
+		began := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("buildx %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return time.Since(began)
+	}
+	for i, address := range workers {
+		args := []string{"create", "--name=lab", "--driver=remote", fmt.Sprintf("--node=w%d", i)}
+		if i > 0 {
+			args = append(args, "--append")
+		}
+		call(append(args, address)...)
+	}
+	return func(args ...string) time.Duration {
+		b.Helper()
+		return call(append([]string{"bake", "--builder=lab", "--file=bake.hcl", "--provenance=false", "--set=*.output=type=registry"}, args...)...)
+	}
 }
 
 // archmage is how long its build takes; disturb is called once all workers
@@ -75,31 +105,14 @@ func (w *twins) archmage(b *testing.B, disturb func()) time.Duration {
 // peer is how long buildx takes for the same builds on the same workers.
 func (w *twins) peer(b *testing.B) time.Duration {
 	b.Helper()
-	buildx := hosttest.Peer(b, "buildx")
-	config := b.TempDir()
-	call := func(args ...string) {
-		b.Helper()
-		cmd := exec.Command(buildx, args...)
-		cmd.Dir = w.site.dir
-		cmd.Env = append(w.site.env, "BUILDX_CONFIG="+config)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("buildx %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-	}
-	for i, d := range w.daemons {
-		args := []string{"create", "--name=twins", "--driver=remote", fmt.Sprintf("--node=w%d", i)}
-		if i > 0 {
-			args = append(args, "--append")
-		}
-		call(append(args, d.Unix())...)
-	}
-	names := make([]string, w.steps)
+	names, addresses := make([]string, w.steps), make([]string, len(w.daemons))
 	for i := range names {
 		names[i] = fmt.Sprintf("t%d", i)
 	}
-	began := time.Now()
-	call(append([]string{"bake", "--builder=twins", "--file=bake.hcl", "--provenance=false", "--set=*.output=type=registry"}, names...)...)
-	return time.Since(began)
+	for i, d := range w.daemons {
+		addresses[i] = d.Unix()
+	}
+	return w.site.buildx(b, addresses...)(names...)
 }
 
 // compare reports archmage's time as a part of buildx's.
@@ -169,4 +182,41 @@ func BenchmarkStoppedMinute(b *testing.B) {
 			b.Error("the worker was not taken back")
 		}
 	}
+}
+
+// BenchmarkWarm repeats a release of four platforms of which nothing has
+// changed, in turn with `buildx bake --push` of the same on the same worker.
+func BenchmarkWarm(b *testing.B) {
+	s := newSite(b, compiled(b), embeddedtest.Registry(b))
+	worker := embeddedtest.Worker(b).Address
+	const text = `target "default" {
+  platforms         = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"]
+  tags              = ["REPO:TAG"]
+  dockerfile-inline = "FROM scratch\nCOPY busybox /busybox"
+}
+`
+	s.targets(b, strings.ReplaceAll(text, "TAG", "ours")+workerBlock("here", worker))
+	s.bake(b, strings.ReplaceAll(text, "TAG", "theirs"))
+	bake := s.buildx(b, worker)
+	bake()
+	s.run(b, 0, "release")
+	var ours, theirs []time.Duration
+	for b.Loop() {
+		theirs = append(theirs, bake())
+		r := s.start(b, "release")
+		r.wait(b, 0)
+		ours = append(ours, r.took)
+	}
+	ratio := median(ours).Seconds() / median(theirs).Seconds()
+	b.ReportMetric(median(ours).Seconds(), "archmage-s")
+	b.ReportMetric(median(theirs).Seconds(), "buildx-s")
+	b.ReportMetric(ratio, "of-buildx")
+	if ratio > 0.5 {
+		b.Errorf("archmage takes %.2f of buildx's time, more than 0.5", ratio)
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }

@@ -114,7 +114,7 @@ func root(t *testing.T) string {
 
 // compiled is the repository's own tasks as one binary, compiled once: mage
 // writes a file beside the magefile while it compiles.
-func compiled(t *testing.T) string {
+func compiled(t testing.TB) string {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
