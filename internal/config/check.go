@@ -29,7 +29,7 @@ func (c *Config) check() hcl.Diagnostics {
 	for _, d := range c.Devices {
 		diags = append(diags, c.checkDevice(d)...)
 	}
-	return append(diags, c.Release.check()...)
+	return append(diags, c.Release.check(c)...)
 }
 
 func (t *Target) check() hcl.Diagnostics {
@@ -266,7 +266,26 @@ func (d *Device) checkReach() hcl.Diagnostics {
 		}
 		fail(attr, "Worker with a container runtime", "Device %q runs its containers in BuildKit, which takes no %s.", d.Name, attr)
 	}
+	for i, arg := range d.RunArgs {
+		flag, _, _ := strings.Cut(arg, "=")
+		if why, ours := ownRunArgs[flag]; ours {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Option that is not the device's to give",
+				Detail: fmt.Sprintf("%s in run_args of device %q: %s. Leave it out.", flag, d.Name, why), Subject: at(d.Body, "run_args", i),
+			})
+		}
+	}
 	return diags
+}
+
+// ownRunArgs are options of `docker create` that a smoke run gives itself, or
+// that would take its result away.
+var ownRunArgs = map[string]string{
+	"--rm":         "the container is removed anyway, but only once its result is known",
+	"--name":       "the containers have names by which they are found again",
+	"--platform":   "the platform comes from the image",
+	"--pull":       "the image is pulled by its digest before",
+	"--log-driver": "the output is read as it comes",
 }
 
 func (c *Config) anyTargetRuns(p ocispecs.Platform) bool {
@@ -287,13 +306,22 @@ func (c *Config) anyTargetRuns(p ocispecs.Platform) bool {
 	return false
 }
 
-func (r *Release) check() hcl.Diagnostics {
+func (r *Release) check(c *Config) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	r.Emulation = oneOf(r.Body, "emulation", r.Emulation, &diags, "warn", "forbid", "allow")
 	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
 	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
 	r.RequireDevices = platformList(r.Body, "require_devices", r.RequireNames, &diags)
+	for i, p := range r.RequireDevices {
+		if len(r.RequireDevices) == len(r.RequireNames) && len(c.Targets) > 0 && !c.anyTargetRuns(p) {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Required platform that nobody builds",
+				Detail:  fmt.Sprintf("require_devices has %s, but no target is built for it. Add it to a target's platforms, or leave it out here.", FormatPlatform(p)),
+				Subject: at(r.Body, "require_devices", i),
+			})
+		}
+	}
 	if r.Sign != nil {
 		diags = append(diags, r.Sign.check()...)
 	}

@@ -23,4 +23,9 @@ device "rack" {
   run_args = ["--privileged"]
 }
 
+device "gone" {
+  host     = "local"
+  run_args = ["--env=A=1", "--rm", "--name=mine"]
+}
+
 release { require_devices = ["linux/amd46"] }
