@@ -83,6 +83,8 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 	if err != nil {
 		return nil, err
 	}
+	w.traffic.begin()
+	defer w.traffic.end()
 	var taggings []index.Tagging
 	for _, t := range p.Published() {
 		tr := r.target(t.Name)

@@ -32,6 +32,7 @@ type Workspace struct {
 	Progress string
 
 	status  *ui.Status
+	traffic *traffic
 	machine func() (*embedded.Machine, error)
 }
 
@@ -41,7 +42,8 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 	if err != nil {
 		return nil, fmt.Errorf("finding the working directory: %w", err)
 	}
-	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, status: ui.NewStatus(streams.Err)}
+	status := ui.NewStatus(streams.Err)
+	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, status: status, traffic: &traffic{status: status}}
 	w.machine = sync.OnceValues(func() (*embedded.Machine, error) {
 		return embedded.New(w.Environ, w.report)
 	})
@@ -156,7 +158,9 @@ func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
 		}
 		hosts = append(hosts, h)
 	}
-	return registry.New(hosts, registry.Options{CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage"})
+	return registry.New(hosts, registry.Options{
+		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report,
+	})
 }
 
 // open makes the state directory, which git shall not see: an untracked file
