@@ -192,7 +192,7 @@ func BenchmarkWarm(b *testing.B) {
 	const text = `target "default" {
   platforms         = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"]
   tags              = ["REPO:TAG"]
-  dockerfile-inline = "FROM scratch\nCOPY busybox /busybox"
+  dockerfile-inline = "FROM scratch\nCOPY targets.hcl /targets.hcl"
 }
 `
 	s.targets(b, strings.ReplaceAll(text, "TAG", "ours")+workerBlock("here", worker))

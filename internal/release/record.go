@@ -179,7 +179,7 @@ func (w *Workspace) newRecord(k Kind) (*Record, error) {
 			stamp = t.Add(time.Second)
 		}
 	}
-	r := &Record{Schema: RecordSchema, Kind: k, Step: Building, Started: now.Truncate(time.Second), ID: stamp.Format(idTime) + "-" + hex.EncodeToString(unique[:])}
+	r := &Record{Schema: RecordSchema, Kind: k, Step: Building, Started: now.Truncate(time.Millisecond), ID: stamp.Format(idTime) + "-" + hex.EncodeToString(unique[:])}
 	r.path = w.path("releases", r.ID+".json")
 	return r, nil
 }
