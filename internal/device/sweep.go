@@ -10,7 +10,10 @@ import (
 const sweepScript = `
 now=$(date +%s)
 for c in $(@RT@ ps -a -q --filter label=build.archmage=smoke 2>/dev/null); do
-  set -- $(@RT@ inspect --format '{{index .Config.Labels "build.archmage.until"}} {{index .Config.Labels "build.archmage.owner"}}' "$c" 2>/dev/null)
+  # What cannot be read, for it comes or goes this moment, is somebody's.
+  labels=$(@RT@ inspect --format '{{index .Config.Labels "build.archmage.until"}} {{index .Config.Labels "build.archmage.owner"}}' "$c" 2>/dev/null) || continue
+  set -- $labels
+  [ $# -gt 0 ] || continue
   case "$1" in ''|*[!0-9]*) until=0 ;; *) until=$1 ;; esac
   if [ "$2" = @OWNER@ ] || [ "$until" -lt "$now" ]; then
     @RT@ rm -f -v "$c" >/dev/null 2>&1 && echo "$c"

@@ -1,0 +1,5 @@
+//go:build race
+
+package smoke_test
+
+func init() { raced = true }
