@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
 // toolchain compiles programs with the compilers of this machine, each once a
@@ -77,12 +79,8 @@ func (c *toolchain) Go(t testing.TB, platform string, settings ...string) []byte
 // machine without it skips the case; in CI it must be there.
 func (c *toolchain) C(t testing.TB, compiler, source string, flags ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath(compiler); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed", compiler)
-		}
-		t.Skipf("%s is not installed", compiler)
-	}
+	_, err := exec.LookPath(compiler)
+	embeddedtest.Need(t, err == nil, compiler+" is not installed")
 	key := strings.Join(append([]string{compiler, source}, flags...), " ")
 	raw, err := c.once(key, func() ([]byte, error) {
 		out, err := os.CreateTemp(c.dir, "c-*")

@@ -12,6 +12,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
@@ -121,7 +122,7 @@ func TestCredential(t *testing.T) {
 func TestPodman(t *testing.T) {
 	t.Parallel()
 	devicetest.NeedProgram(t, "podman", "podman")
-	devicetest.Need(t, os.Getuid() == 0, "a podman with storage of its own is set up for root")
+	embeddedtest.Need(t, os.Getuid() == 0, "a podman with storage of its own is set up for root")
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "containers.conf")
 	storage := filepath.Join(dir, "storage.conf")

@@ -23,19 +23,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
-
-// need skips the test for want of something, except in CI, where all is there.
-func need(t *testing.T, ok bool, reason string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") == "true":
-		t.Fatal("CI must have what this test needs: " + reason)
-	default:
-		t.Skip(reason)
-	}
-}
 
 // machine returns a machine with state of its own and the user's own parts.
 func machine(t *testing.T) *embedded.Machine {
@@ -57,23 +46,11 @@ func machine(t *testing.T) *embedded.Machine {
 		if _, err := m.Down(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
-		if err := removeAll(dir); err != nil {
+		if err := embeddedtest.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
 	return m
-}
-
-// removeAll removes dir; its files may belong to ids of a user namespace.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || os.Getuid() == 0 {
-		return err
-	}
-	if out, err := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", dir).CombinedOutput(); err != nil {
-		return fmt.Errorf("removing %q: %w: %s", dir, err, out)
-	}
-	return nil
 }
 
 // tool compiles a static program that prints its arguments and then, if they
@@ -379,9 +356,9 @@ func TestRootless(t *testing.T) {
 	}
 	m := machine(t)
 	_, err := exec.LookPath("newuidmap")
-	need(t, err == nil, "newuidmap is missing (apt-get install uidmap)")
+	embeddedtest.Need(t, err == nil, "newuidmap is missing (apt-get install uidmap)")
 	who := subordinate(t)
-	need(t, who != nil, "no user of /etc/subuid to become (useradd -m someone)")
+	embeddedtest.Need(t, who != nil, "no user of /etc/subuid to become (useradd -m someone)")
 
 	dir, err := os.MkdirTemp("", "rootless")
 	if err != nil {

@@ -23,28 +23,17 @@ func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 
 // step runs one task on the newest record, alone in the workspace.
 func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *Record) error) error {
-	p, err := w.loadPublishable(s)
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	client, err := w.client(p)
-	if err != nil {
-		return err
-	}
-	var none *NoRecordError
-	r, err := w.latest()
-	if len(p.Builds()) == 0 && (errors.As(err, &none) || (err == nil && !r.covers(p))) {
-		r, err = w.begin(p, nil, false) // of sources: nothing has to be built first
-	}
-	if err != nil {
-		return err
-	}
-	return do(p, client, r)
+	return w.alone(s, func(p *plan.Plan, client *registry.Client) error {
+		var none *NoRecordError
+		r, err := w.latest()
+		if len(p.Builds()) == 0 && (errors.As(err, &none) || (err == nil && !r.covers(p))) {
+			r, err = w.begin(p, nil, false) // of sources: nothing has to be built first
+		}
+		if err != nil {
+			return err
+		}
+		return do(p, client, r)
+	})
 }
 
 // covers says whether the record is of all targets of the plan.

@@ -26,24 +26,13 @@ type BuildOptions struct {
 // Build makes and pushes every platform of the selection, by digest. No tag
 // moves.
 func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
-	p, err := w.loadPublishable(o.Selection)
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	client, err := w.client(p)
-	if err != nil {
-		return err
-	}
-	r, err := w.build(ctx, p, client, o.Fresh)
-	if err != nil {
-		return err
-	}
-	return w.showBuilt(r)
+	return w.alone(o.Selection, func(p *plan.Plan, client *registry.Client) error {
+		r, err := w.build(ctx, p, client, o.Fresh)
+		if err != nil {
+			return err
+		}
+		return w.showBuilt(r)
+	})
 }
 
 // build gives every build of the plan, from an earlier run or solved now, and

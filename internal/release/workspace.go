@@ -148,6 +148,24 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	return p, nil
 }
 
+// alone runs a task that publishes, with nobody else in the workspace.
+func (w *Workspace) alone(s Selection, do func(*plan.Plan, *registry.Client) error) error {
+	p, err := w.loadPublishable(s)
+	if err != nil {
+		return err
+	}
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	client, err := w.client(p)
+	if err != nil {
+		return err
+	}
+	return do(p, client)
+}
+
 // client talks to the registries of the plan.
 func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
 	var hosts []registry.Host

@@ -19,6 +19,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/smoke"
@@ -109,7 +110,7 @@ func needARM(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"qemu-arm", "qemu-aarch64"} {
 		state, err := os.ReadFile("/proc/sys/fs/binfmt_misc/" + name)
-		devicetest.Need(t, err == nil && strings.HasPrefix(string(state), "enabled"), "no binfmt handler "+name+" (Debian's qemu-user-static, binfmt-support)")
+		embeddedtest.Need(t, err == nil && strings.HasPrefix(string(state), "enabled"), "no binfmt handler "+name+" (Debian's qemu-user-static, binfmt-support)")
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +11,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
-	"github.com/archmage-build/archmage/internal/device/devicetest"
-	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/smoke"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -23,28 +21,7 @@ import (
 // that it was emulated.
 func TestOnWorker(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("-short: a real BuildKit takes a while")
-	}
-	m, err := embedded.New(os.Environ(), func(e embedded.Event) { t.Log(e) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "archmage") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Dirs.State, m.Dirs.Run = filepath.Join(dir, "state"), filepath.Join(dir, "run")
-	t.Cleanup(func() {
-		if _, err := m.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	daemon, err := m.StartWorker(t.Context())
-	devicetest.Need(t, err == nil, "the embedded worker does not start here")
+	daemon := embeddedtest.NewWorker(t)
 	w, err := worker.Connect(t.Context(), &config.Worker{Name: "rack"}, daemon.Address, worker.Options{})
 	if err != nil {
 		t.Fatal(err)

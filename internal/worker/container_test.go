@@ -18,6 +18,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/worker"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
 )
@@ -119,7 +120,7 @@ func TestPodmanContainer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: a container takes a while")
 	}
-	devicetest.Need(t, os.Getuid() == 0, "a privileged container needs root")
+	embeddedtest.Need(t, os.Getuid() == 0, "a privileged container needs root")
 	devicetest.NeedProgram(t, "podman", "podman")
 	runc := lesser(t)
 	dir, err := os.MkdirTemp("", "amp") // a socket's path must be short
@@ -158,7 +159,7 @@ func TestPodmanContainer(t *testing.T) {
 		t.Fatalf("importing the image: %v: %s", err, out)
 	}
 	out, err := podman("run", "--detach", "--privileged", "--network=host", "--name=bk", "--volume=bk:/var/lib/buildkit", "localhost/buildkit:test")
-	devicetest.Need(t, err == nil, "podman does not run containers here: "+out)
+	embeddedtest.Need(t, err == nil, "podman does not run containers here: "+out)
 	defer func() {
 		if t.Failed() {
 			out, _ := podman("logs", "bk")

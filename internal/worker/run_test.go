@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +13,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
-	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker"
 )
@@ -23,41 +21,13 @@ import (
 // connect starts the embedded worker with state of its own.
 func connect(t *testing.T) *worker.Worker {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: a real BuildKit takes a while")
-	}
-	m, err := embedded.New(os.Environ(), func(e embedded.Event) { t.Log(e) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "archmage") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Dirs.State, m.Dirs.Run = filepath.Join(dir, "state"), filepath.Join(dir, "run")
-	t.Cleanup(func() {
-		if _, err := m.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	d, err := m.StartWorker(t.Context())
-	devicetest.Need(t, err == nil, "the embedded worker does not start here: "+errText(err))
+	d := embeddedtest.NewWorker(t)
 	w, err := worker.Connect(t.Context(), &config.Worker{Name: "here"}, d.Address, worker.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Close() })
 	return w
-}
-
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 func push(t *testing.T, host string, p ocispecs.Platform, program []byte) string {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
 // Engine is a Docker Engine of the test's own.
@@ -35,7 +37,7 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 	if testing.Short() {
 		t.Skip("-short: a real Docker Engine takes a while")
 	}
-	Need(t, os.Getuid() == 0, "a Docker Engine of one's own needs root")
+	embeddedtest.Need(t, os.Getuid() == 0, "a Docker Engine of one's own needs root")
 	NeedProgram(t, "docker", "docker.io")
 	dockerd := NeedProgram(t, "dockerd", "docker.io")
 	dir, err := os.MkdirTemp("", "amd") // a socket's path must be short
@@ -93,7 +95,7 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 	for e.try("version") != nil {
 		select {
 		case <-ended:
-			Need(t, false, "dockerd does not start here: "+lastWords(log.String()))
+			embeddedtest.Need(t, false, "dockerd does not start here: "+lastWords(log.String()))
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -143,7 +145,7 @@ type Netns struct {
 // apart (1 to 250).
 func Namespace(t testing.TB, number int) *Netns {
 	t.Helper()
-	Need(t, os.Getuid() == 0, "a network namespace needs root")
+	embeddedtest.Need(t, os.Getuid() == 0, "a network namespace needs root")
 	NeedProgram(t, "ip", "iproute2")
 	n := &Netns{
 		Name:  fmt.Sprintf("am%d-%d", os.Getpid(), number),
@@ -151,7 +153,7 @@ func Namespace(t testing.TB, number int) *Netns {
 		Inner: fmt.Sprintf("198.18.%d.2", number),
 	}
 	out, err := exec.Command("ip", "netns", "add", n.Name).CombinedOutput()
-	Need(t, err == nil, "no network namespaces here: "+string(out))
+	embeddedtest.Need(t, err == nil, "no network namespaces here: "+string(out))
 	t.Cleanup(func() { run(t, "ip", "netns", "del", n.Name) })
 	veth := fmt.Sprintf("amv%d", number)
 	run(t, "ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", n.Name)

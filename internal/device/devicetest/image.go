@@ -17,21 +17,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
-// Need skips the test for want of something, except in CI, where all is there.
-func Need(t testing.TB, ok bool, reason string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") == "true":
-		t.Fatal("CI must have what this test needs: " + reason)
-	default:
-		t.Skip(reason)
-	}
-}
-
-// NeedProgram is Need for a program, whose path it returns.
+// NeedProgram is embeddedtest.Need for a program, whose path it returns.
 func NeedProgram(t testing.TB, name, pkg string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -40,7 +30,7 @@ func NeedProgram(t testing.TB, name, pkg string) string {
 			path, err = exec.LookPath(filepath.Join(dir, name))
 		}
 	}
-	Need(t, err == nil, "no "+name+" here (Debian's "+pkg+")")
+	embeddedtest.Need(t, err == nil, "no "+name+" here (Debian's "+pkg+")")
 	return path
 }
 

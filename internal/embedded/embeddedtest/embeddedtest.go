@@ -188,11 +188,11 @@ func newMachine() (*embedded.Machine, error) {
 // remove ends the daemons of m and removes their state.
 func remove(m *embedded.Machine) error {
 	_, err := m.Down(context.Background())
-	return errors.Join(err, removeAll(filepath.Dir(m.Dirs.State)))
+	return errors.Join(err, RemoveAll(filepath.Dir(m.Dirs.State)))
 }
 
-// removeAll removes dir; its files may belong to ids of a user namespace.
-func removeAll(dir string) error {
+// RemoveAll removes dir of a machine; its files may belong to ids of a user namespace.
+func RemoveAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if err == nil || os.Getuid() == 0 {
 		return err
