@@ -2,7 +2,9 @@ package index
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -49,14 +51,14 @@ func (s store) prune(top ocispecs.Index) {
 			return
 		}
 	}
-	found, err := filepath.Glob(filepath.Join(s.dir, ocispecs.ImageBlobsDir, "*", "*"))
+	found, err := fs.Glob(os.DirFS(s.dir), ocispecs.ImageBlobsDir+"/*/*")
 	if err != nil {
 		return
 	}
-	for _, path := range found {
-		d := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), filepath.Base(path))
+	for _, name := range found {
+		d := digest.NewDigestFromEncoded(digest.Algorithm(path.Base(path.Dir(name))), path.Base(name))
 		if d.Validate() == nil && !used[d] {
-			_ = os.Remove(path)
+			_ = os.Remove(s.blobPath(d))
 		}
 	}
 }
