@@ -125,6 +125,9 @@ func (r *crashRig) tags(dir string) map[string]string {
 			r.t.Fatal(err)
 		}
 		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+			r.t.Fatalf("reading tag %s: %s %v", tag, resp.Status, resp.Header)
+		}
 		out[tag] = resp.Header.Get("Docker-Content-Digest")
 	}
 	return out
@@ -264,11 +267,14 @@ type countingProxy struct {
 func newCountingProxy(t *testing.T, registry string) *countingProxy {
 	t.Helper()
 	p := &countingProxy{}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	forward := &httputil.ReverseProxy{Transport: registrytest.HTTP.Transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: registry})
 		r.Out.Host = r.In.Host // the registry names itself in redirects
 	}}
-	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
+		w.Header().Set("Why", err.Error())
+		w.WriteHeader(http.StatusBadGateway)
+	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		p.n++

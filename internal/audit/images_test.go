@@ -21,6 +21,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 // file is an entry of a layer.
@@ -209,7 +211,7 @@ func (r repo) send(method, address, contentType string, body []byte, want int) *
 		r.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := registrytest.HTTP.Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker"
 )
 
@@ -85,6 +86,7 @@ func TestFailures(t *testing.T) {
 func (r *rig) guarded(wall func(w http.ResponseWriter, req *http.Request) bool) string {
 	r.t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.host})
+	proxy.Transport = registrytest.HTTP.Transport
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if !wall(w, req) {
 			proxy.ServeHTTP(w, req)
