@@ -14,8 +14,6 @@ import (
 
 // Options hold for all devices of a run.
 type Options struct {
-	// SSH is the client program; "" means ssh, OpenSSH's own.
-	SSH string
 	// SSHConfig is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	SSHConfig string
 	// Owner tells the containers of this workspace from those of others on the
@@ -71,9 +69,6 @@ type link interface {
 func New(spec *config.Device, o Options) *Device {
 	if o.Connect == 0 {
 		o.Connect = connectTimeout
-	}
-	if o.SSH == "" {
-		o.SSH = "ssh"
 	}
 	return &Device{Spec: spec, opts: o, reached: map[string]bool{}}
 }
@@ -132,7 +127,7 @@ func (d *Device) explain(ctx context.Context, err error) error {
 	}
 	var e *Error
 	if !errors.As(err, &e) {
-		e = &Error{Kind: Unreachable, Err: err}
+		e = unreachable(err)
 		if errors.Is(err, errNoAnswer) {
 			e.Hint = "check that the device is on and that its network works; `ssh " + d.Spec.Host + " true` must end by itself"
 		}

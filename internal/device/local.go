@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"net"
+	"os/exec"
 	"strconv"
 	"time"
 )
@@ -10,7 +11,11 @@ import (
 // local is this machine.
 type local struct{}
 
-func (local) shell(ctx context.Context) *command { return newCommand(ctx, "sh", "-s") }
+func (local) shell(ctx context.Context) *command {
+	cmd := exec.CommandContext(ctx, "sh", "-s")
+	detach(cmd)
+	return newCommand(cmd)
+}
 
 func (local) dial(_ context.Context, port int) (network, address string, undo func(), err error) {
 	return "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), func() {}, nil

@@ -2,42 +2,8 @@ package device
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
-
-// explain tells why the client could not connect. OpenSSH says it in text
-// only; its messages are not translated.
-func (s *sshOutput) explain() *Error {
-	text, key := s.text(), s.hostKey()
-	shown := ""
-	if key != "" {
-		shown = " (it showed " + key + ")"
-	}
-	for _, c := range []struct {
-		says, means, hint string
-		kind              Kind
-	}{
-		{"HOST IDENTIFICATION HAS CHANGED", "the host key has changed" + shown, "if the device was installed anew, remove the old key with `ssh-keygen -R HOST`; else somebody stands between you and it", HostKey},
-		{"Host key verification failed", "the host key is not known, or not the pinned one" + shown, "log in once with ssh and compare the key, or give the device host_key = \"SHA256:…\" or accept_new = true", HostKey},
-		{"No matching host key type", "no common kind of host key", "give the device a current OpenSSH, or allow the old algorithms for it in ~/.ssh/config", HostKey},
-		{"Permission denied", "the device let nobody in", "try `ssh -o BatchMode=yes HOST true`: a key that needs no question must be allowed for that user (ssh-copy-id)", Denied},
-		{"Too many authentication failures", "too many keys were tried", "name the key for this host in ~/.ssh/config: IdentityFile, IdentitiesOnly yes", Denied},
-		{"Could not resolve hostname", "the name is not known", "check the spelling of host, or give it an entry in ~/.ssh/config", Unreachable},
-		{"Connection refused", "connection refused", "check that sshd runs on the device, and its port", Unreachable},
-		{"No route to host", "no route to the host", "check that the device is on and that its network works", Unreachable},
-		{"timed out", "it does not answer in time", "check that the device is on and that its network works", Unreachable},
-		{"not available", "the user has no login shell", "give the user a shell on the device: chsh -s /bin/sh USER", NoShell},
-	} {
-		if strings.Contains(text, c.says) {
-			return &Error{Kind: c.kind, Err: fmt.Errorf("%s: %s", c.means, lastLine(text)), Hint: c.hint}
-		}
-	}
-	if key != "" {
-		return &Error{Kind: Unreachable, Err: fmt.Errorf("the connection ended before a command ran: %s", lastLine(text)), Hint: "try `ssh -o BatchMode=yes HOST cat` and see what it says"}
-	}
-	return &Error{Kind: Unreachable, Err: errors.New(lastLine(text)), Hint: "try `ssh -o BatchMode=yes HOST true` and see what it says"}
-}
 
 // lastLine is where a program says what it stumbled over.
 func lastLine(text string) string {

@@ -27,9 +27,9 @@ type command struct {
 	stdin io.WriteCloser
 }
 
-func newCommand(ctx context.Context, name string, args ...string) *command {
-	c := &command{cmd: exec.CommandContext(ctx, name, args...)}
-	detach(c.cmd)
+// newCommand takes a command that was made with a context.
+func newCommand(cmd *exec.Cmd) *command {
+	c := &command{cmd: cmd}
 	c.cmd.WaitDelay = grace
 	c.cmd.Cancel = func() error { return c.stdin.Close() }
 	return c

@@ -164,7 +164,7 @@ func TestConnectRefused(t *testing.T) {
 		}, device.HostKey, "has changed"},
 		{"not the pinned key", func(_ *testing.T, _ *devicetest.Server, spec *config.Device) {
 			spec.HostKey = "SHA256:" + strings.Repeat("A", 43)
-		}, device.HostKey, "not the pinned one"},
+		}, device.HostKey, "is not the pinned one (it showed ssh-ed25519 SHA256:"},
 		{"no key of ours", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
 			remove(t, filepath.Join(s.Dir, "authorized_keys"))
 		}, device.Denied, "let nobody in"},

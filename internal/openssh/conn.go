@@ -4,7 +4,7 @@
 package openssh
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,184 +12,140 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"al.essio.dev/pkg/shellescape"
 )
 
 // DefaultConnectTimeout bounds the way to a host until it has let us in.
 const DefaultConnectTimeout = 15 * time.Second
 
-// keepalive is how often the client asks a silent server for a sign of life;
-// the third question without an answer ends the connection.
-const keepalive = 3 * time.Second
+// grace is how long the client may take to end.
+const grace = 1500 * time.Millisecond
 
 // Options say how a host is reached. The zero value is strict.
 type Options struct {
 	// AcceptNew takes the key of a host never seen before, as ssh's
 	// StrictHostKeyChecking=accept-new; a changed key is refused all the same.
+	// It holds for the host, not for jump hosts on the way.
 	AcceptNew bool
+	// HostKey is the fingerprint ("SHA256:…") of the only key that is taken;
+	// known_hosts is not asked then.
+	HostKey string
 	// ConnectTimeout is DefaultConnectTimeout where it is 0.
 	ConnectTimeout time.Duration
-	// Config replaces ~/.ssh/config (ssh -F).
+	// Config is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	Config string
 	// Extra are further options of the form "Key=Value" (ssh -o).
 	Extra []string
-	// Forwards bring ports of this side to the host's loopback.
-	Forwards []Forward
 }
 
-// Forward listens on 127.0.0.1:Port of the host and connects to Local on this
-// side (ssh -R).
-type Forward struct {
-	Port  int
-	Local string
-}
-
-// Conn is a connection that all commands to one host share.
+// Conn is a connection that all commands to one host share: an OpenSSH client
+// that stays, and through whose control socket all else goes.
 type Conn struct {
-	host   string
-	dir    string
-	base   []string
-	master *exec.Cmd
-	done   chan struct{}
-
-	mu     sync.Mutex
-	stderr bytes.Buffer
+	host    string
+	program string
+	dir     string
+	pinned  bool
+	client  *exec.Cmd
+	stdin   io.Closer
+	said    *output
+	done    chan struct{}
+	sockets atomic.Int64
 }
+
+// echo is what the remote side repeats once we are in.
+const echo = "archmage-echo"
 
 // Dial connects to a host as ssh(1) takes it: an alias, user@host, or
-// ssh://user@host:port. It returns once the host has let us in. An error of the
-// connection is an *Error.
-func Dial(ctx context.Context, host string, o Options) (*Conn, error) {
+// ssh://user@host:port. It returns when the host has run a first command. An
+// error of the connection is an *Error.
+func Dial(ctx context.Context, host string, o Options) (_ *Conn, err error) {
 	if host == "" || strings.HasPrefix(host, "-") {
-		return nil, &Error{Host: host, Reason: "is no host name", Hint: "write it as for ssh: user@host or an alias of ~/.ssh/config"}
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: "is no host name", Hint: "write it as for ssh: user@host or an alias of ~/.ssh/config"}
 	}
-	if _, err := exec.LookPath("ssh"); err != nil {
-		return nil, &Error{Host: host, Reason: "cannot be reached: there is no ssh on this machine", Hint: "install OpenSSH's client (Debian, Ubuntu: apt-get install openssh-client)"}
-	}
-	// A short path: a socket's must fit 108 bytes, and ssh appends to it.
-	dir, err := os.MkdirTemp("", "am-ssh")
+	program, err := exec.LookPath("ssh")
 	if err != nil {
-		return nil, fmt.Errorf("making a directory for the connection to %q: %w", host, err)
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: "cannot be reached: there is no ssh on this machine", Hint: "install OpenSSH's client (Debian, Ubuntu: apt-get install openssh-client)"}
 	}
-	c := &Conn{host: host, dir: dir, done: make(chan struct{})}
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = DefaultConnectTimeout
 	}
-	c.base = []string{"-o", "BatchMode=yes", "-o", "ControlPath=" + filepath.Join(dir, "c"), "-T"}
-	if o.Config != "" {
-		c.base = append([]string{"-F", o.Config}, c.base...)
-	}
-	if err := c.connect(ctx, o); err != nil {
-		_ = c.Close() // why it failed is known
+	dir, err := privateDir()
+	if err != nil {
 		return nil, err
 	}
-	return c, nil
-}
-
-// connect starts the master and waits for its word that it is in.
-func (c *Conn) connect(ctx context.Context, o Options) error {
-	strict := "yes"
-	if o.AcceptNew {
-		strict = "accept-new"
-	}
-	args := append([]string{}, c.base...)
-	args = append(args,
-		"-o", "ControlMaster=yes", "-o", "ControlPersist=no",
-		"-o", "StrictHostKeyChecking="+strict,
-		"-o", "ConnectTimeout="+strconv.Itoa(max(1, int(o.ConnectTimeout.Seconds()))),
-		"-o", "ServerAliveInterval="+strconv.Itoa(int(keepalive.Seconds())), "-o", "ServerAliveCountMax=3",
-		"-o", "ExitOnForwardFailure=yes",
-		"-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo archmage-connected >&2",
-	)
-	for _, e := range o.Extra {
-		args = append(args, "-o", e)
-	}
-	for _, f := range o.Forwards {
-		args = append(args, "-R", f.spec())
-	}
-	// Not the context's: the connection outlives the call, and Close ends it.
-	c.master = exec.Command("ssh", append(args, "-N", "--", c.host)...)
-	detach(c.master)
-	stderr, err := c.master.StderrPipe()
+	c := &Conn{host: host, program: program, dir: dir, pinned: o.HostKey != "", said: &output{}, done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = c.Close() // why it failed is known
+		}
+	}()
+	args, err := clientArgs(dir, host, o)
 	if err != nil {
-		return fmt.Errorf("connecting to %q: %w", c.host, err)
+		return nil, err
 	}
-	if err := c.master.Start(); err != nil {
-		return fmt.Errorf("connecting to %q: %w", c.host, err)
+	in, err := c.start(args)
+	if err != nil {
+		return nil, err
 	}
-	in := make(chan struct{})
-	go c.watch(stderr, in)
-	timeout := time.NewTimer(o.ConnectTimeout + 2*time.Second)
+	timeout := time.NewTimer(o.ConnectTimeout + 2*time.Second) // ssh's own has passed then
 	defer timeout.Stop()
 	select {
 	case <-in:
-		return nil
+		return c, nil
 	case <-c.done:
-		return c.failure()
+		return nil, c.explain()
 	case <-timeout.C:
-		return &Error{Host: c.host, Reason: fmt.Sprintf("has not let us in within %s", o.ConnectTimeout), Hint: "check the network and the host; try `ssh " + c.host + "`"}
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: fmt.Sprintf("does not answer in time (%s)", o.ConnectTimeout), Hint: "check the network and the host; try `ssh " + host + "`"}
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 
-const connected = "archmage-connected"
-
-// watch reads what ssh says until it ends.
-func (c *Conn) watch(stderr io.Reader, in chan<- struct{}) {
-	buf := make([]byte, 4096)
-	told := false
-	for {
-		n, err := stderr.Read(buf)
-		c.mu.Lock()
-		if c.stderr.Len() < 64<<10 {
-			c.stderr.Write(buf[:n])
-		}
-		if !told && bytes.Contains(c.stderr.Bytes(), []byte(connected)) {
-			told = true
-			close(in)
-		}
-		c.mu.Unlock()
-		if err != nil {
-			break
-		}
-	}
-	_ = c.master.Wait() // what it said tells more than its code
-	close(c.done)
-}
-
-// Command is args run on the host over the connection, each quoted for the
-// host's shell. Its exit code is the remote command's, or 255 where the
-// connection failed.
-func (c *Conn) Command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ssh", append(append([]string{}, c.base...), "-o", "ControlMaster=no",
-		// Without its master, ssh would connect anew and by other rules.
-		"-o", "ProxyCommand=false", "--", c.host, shellescape.QuoteCommand(args))...)
+// start runs the client, and closes in when the host has answered. The remote
+// cat ends with this process, whatever ends it, and so does the connection.
+func (c *Conn) start(args []string) (in chan struct{}, err error) {
+	// Not the context's: the connection outlives the call, and Close ends it.
+	cmd := exec.Command(c.program, args...)
 	detach(cmd)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 3 * time.Second
-	return cmd
-}
-
-// Forward adds a port of this side to the host's loopback.
-func (c *Conn) Forward(ctx context.Context, f Forward) error {
-	args := append(append([]string{}, c.base...), "-O", "forward", "-R", f.spec(), "--", c.host)
-	if out, err := exec.CommandContext(ctx, "ssh", args...).CombinedOutput(); err != nil {
-		return &Error{Host: c.host, Reason: fmt.Sprintf("does not let us listen on its port %d: %s", f.Port, lastLine(string(out))),
-			Hint: "free the port on the host, and allow AllowTcpForwarding in its sshd_config"}
+	cmd.Stderr = c.said
+	cmd.WaitDelay = grace
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
 	}
-	return nil
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
+	}
+	c.client, c.stdin = cmd, stdin
+	in = make(chan struct{})
+	go func() {
+		defer close(c.done)
+		_, _ = fmt.Fprintln(stdin, echo) // if it cannot be sent, nothing comes back
+		lines, answered := bufio.NewScanner(stdout), false
+		for lines.Scan() {
+			// A banner may come ahead of it.
+			if !answered && strings.HasSuffix(lines.Text(), echo) {
+				answered = true
+				close(in)
+			}
+		}
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = cmd.Wait() // what it said tells more than its code
+	}()
+	return in, nil
 }
-
-func (f Forward) spec() string { return fmt.Sprintf("127.0.0.1:%d:%s", f.Port, f.Local) }
 
 // Host is the host as it was given.
 func (c *Conn) Host() string { return c.host }
+
+// HostKey is the key that the host showed, such as "ssh-ed25519 SHA256:…".
+func (c *Conn) HostKey() string { return c.said.hostKey() }
 
 // Done is closed when the connection is gone.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -198,7 +154,7 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 func (c *Conn) Err() error {
 	select {
 	case <-c.done:
-		return c.failure()
+		return c.explain()
 	default:
 		return nil
 	}
@@ -206,19 +162,15 @@ func (c *Conn) Err() error {
 
 // Close ends the connection and everything that runs over it.
 func (c *Conn) Close() error {
-	if c.master != nil && c.master.Process != nil {
+	if c.client != nil {
+		_ = c.stdin.Close() // the remote cat ends, and the client with it
+		patience := time.NewTimer(grace)
+		defer patience.Stop()
 		select {
 		case <-c.done:
-		default:
-			if err := c.master.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				_ = c.master.Process.Kill()
-			}
-			select {
-			case <-c.done:
-			case <-time.After(3 * time.Second):
-				_ = c.master.Process.Kill()
-				<-c.done
-			}
+		case <-patience.C:
+			_ = c.client.Process.Kill()
+			<-c.done
 		}
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
@@ -227,8 +179,22 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-func (c *Conn) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return explain(c.host, c.stderr.String())
+// socketRoom is what OpenSSH appends to the control socket's path while it
+// binds it, plus the socket's own name; the path must fit in sun_path.
+const socketRoom = 24
+
+func privateDir() (string, error) {
+	for _, parent := range []string{os.TempDir(), "/tmp"} {
+		dir, err := os.MkdirTemp(parent, "am") // mode 0700
+		if err != nil {
+			return "", fmt.Errorf("making a directory for ssh: %w", err)
+		}
+		if len(dir)+socketRoom < 104 {
+			return dir, nil
+		}
+		_ = os.Remove(dir)
+	}
+	return "", errors.New("the path of the temporary directory is too long for a socket; set TMPDIR to a shorter one")
 }
+
+func (c *Conn) socket() string { return filepath.Join(c.dir, "c") }

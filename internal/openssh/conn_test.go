@@ -1,9 +1,12 @@
 package openssh_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,14 +84,15 @@ func TestForward(t *testing.T) {
 	port := free.Addr().(*net.TCPAddr).Port
 	_ = free.Close()
 	c := dial(t, sshtest.Start(t, sshtest.Options{}), openssh.Options{})
-	if err := c.Forward(t.Context(), openssh.Forward{Port: port, Local: l.Addr().String()}); err != nil {
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if err := c.Forward(t.Context(), openssh.Forward{Remote: at, Local: l.Addr().String()}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := c.Command(t.Context(), "bash", "-c", "cat </dev/tcp/127.0.0.1/"+strconv.Itoa(port)).Output()
 	if err != nil || string(got) != "from here" {
 		t.Errorf("through the forward: %q, %v", got, err)
 	}
-	if err := c.Forward(t.Context(), openssh.Forward{Port: l.Addr().(*net.TCPAddr).Port, Local: "127.0.0.1:1"}); err == nil {
+	if err := c.Forward(t.Context(), openssh.Forward{Remote: l.Addr().String(), Local: "127.0.0.1:1"}); err == nil {
 		t.Error("a port that is taken was forwarded")
 	}
 }
@@ -102,10 +106,10 @@ func TestRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		host, config, want string
 	}{
-		"unknown": {unknown.Alias, unknown.Config, "is not known"},
-		"locked":  {locked.Alias, locked.Config, "refuses us: "},
-		"gone":    {gone.Alias, gone.Config, "refuses the connection"},
-		"no name": {"no-such-host.invalid", unknown.Config, "has no address"},
+		"unknown": {unknown.Alias, unknown.Config, "the host key is not known (it showed ssh-ed25519 SHA256:"},
+		"locked":  {locked.Alias, locked.Config, "it let nobody in: "},
+		"gone":    {gone.Alias, gone.Config, "connection refused: "},
+		"no name": {"no-such-host.invalid", unknown.Config, "the name is not known: "},
 		"dash":    {"-oProxyCommand=x", unknown.Config, "is no host name"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +139,7 @@ func TestChangedKey(t *testing.T) {
 	other.Port = s.Port
 	other.Know(t, "127.0.0.1") // the other's key, for the port of the first
 	_, err := openssh.Dial(t.Context(), s.Alias, openssh.Options{Config: s.Config, Extra: []string{"UserKnownHostsFile=" + other.Dir + "/known_hosts"}})
-	if err == nil || !strings.Contains(err.Error(), "another host key than before (SHA256:") {
+	if err == nil || !strings.Contains(err.Error(), "the host key has changed (it showed ssh-ed25519 SHA256:") {
 		t.Errorf("%v", err)
 	}
 }
@@ -178,5 +182,54 @@ func TestSilence(t *testing.T) {
 	}
 	if c.Err() == nil {
 		t.Error("no error tells why")
+	}
+}
+
+// However this process ends, nothing of it stays on the host: a forward that
+// outlived it would be in the way of the next.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	if config := os.Getenv("OPENSSH_TEST_CONFIG"); config != "" { // the process that is killed
+		c, err := openssh.Dial(t.Context(), os.Getenv("OPENSSH_TEST_HOST"), openssh.Options{Config: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Forward(t.Context(), openssh.Forward{Remote: os.Getenv("OPENSSH_TEST_PORT"), Local: "127.0.0.1:1"}); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = os.Stdout.WriteString("forwarded\n")
+		<-t.Context().Done()
+	}
+	s := sshtest.Start(t, sshtest.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	_ = l.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd.Env = append(os.Environ(), "OPENSSH_TEST_CONFIG="+s.Config, "OPENSSH_TEST_HOST="+s.Alias, "OPENSSH_TEST_PORT="+at)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if line != "forwarded\n" {
+		t.Fatalf("the process said %q (%v)", line, err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if l, err := net.Listen("tcp", at); err == nil {
+			_ = l.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the forwarded port is still taken on the host")
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 )
 
-// detach keeps a terminal's Ctrl-C from ssh: the connection is needed to clean
-// up on the other side.
-func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+// detach gives ssh a session of its own: a terminal's Ctrl-C does not reach it,
+// as the connection is needed to clean up on the other side, and no prompt can
+// open the terminal.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }

@@ -2,72 +2,89 @@ package openssh
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+)
+
+// Kind is the class of what is wrong with a host.
+type Kind string
+
+// The kinds of errors.
+const (
+	Unreachable Kind = "unreachable"   // no connection, or it was lost
+	HostKey     Kind = "host key"      // unknown, changed, or not the pinned one
+	Denied      Kind = "login refused" // no key, wrong user
+	NoShell     Kind = "no shell"      // connected, but no command runs
 )
 
 // Error says why a host cannot be reached.
 type Error struct {
 	Host   string
+	Kind   Kind
 	Reason string
-	Hint   string
+	// Hint is what to do next.
+	Hint string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("host %q %s", e.Host, e.Reason) }
+func (e *Error) Error() string { return fmt.Sprintf("host %q: %s", e.Host, e.Reason) }
 
 // Remedy is what to do next.
 func (e *Error) Remedy() string { return e.Hint }
 
-var fingerprint = regexp.MustCompile(`SHA256:[A-Za-z0-9+/=]+`)
+// reasons are what OpenSSH says, in the order in which they count; its messages
+// are not translated. They are those of its sshconnect.c, ssh.c and readconf.c.
+// HOST stands for the host.
+var reasons = []struct {
+	says, means, hint string
+	kind              Kind
+}{
+	{"HOST IDENTIFICATION HAS CHANGED", "the host key has changed", "if the host was installed anew, remove the old key with `ssh-keygen -R HOST` and compare the new one; if not, somebody stands between you and it", HostKey},
+	{"Host key verification failed", "the host key is not known", "log in once with `ssh HOST` and compare the key with the one the host has (`ssh-keygen -lf`)", HostKey},
+	{"No matching host key type", "no common kind of host key", "give the host a current OpenSSH, or allow the old algorithms for it in ~/.ssh/config", HostKey},
+	{"Permission denied", "it let nobody in", "`ssh -o BatchMode=yes HOST true` must work: the user, and a key that needs no question (agent, IdentityFile, ssh-copy-id)", Denied},
+	{"Too many authentication failures", "too many keys were tried", "name the key for this host in ~/.ssh/config: IdentityFile, IdentitiesOnly yes", Denied},
+	{"Could not resolve hostname", "the name is not known", "check the spelling, or give it an entry in ~/.ssh/config", Unreachable},
+	{"Connection refused", "connection refused", "check that sshd runs on the host, and its port", Unreachable},
+	{"No route to host", "no route to the host", "check that the host is on and that its network works", Unreachable},
+	{"Network is unreachable", "no route to the host", "check that the host is on and that its network works", Unreachable},
+	{"Timeout, server", "it stopped answering", "check the host's power and network", Unreachable},
+	{"timed out", "it does not answer in time", "check that the host is on and that its network works", Unreachable},
+	{"not available", "the user has no login shell", "give the user a shell on the host: chsh -s /bin/sh USER", NoShell},
+	{"Broken pipe", "it ended the connection", "check the host and the network; MaxStartups in its sshd_config may be too low", Unreachable},
+	{"Connection reset", "it ended the connection", "check the host and the network; MaxStartups in its sshd_config may be too low", Unreachable},
+	{"closed by remote host", "it ended the connection", "check the host and the network; MaxStartups in its sshd_config may be too low", Unreachable},
+}
 
-// explain turns what OpenSSH printed into words. The texts are those of its
-// sshconnect.c and readconf.c.
-func explain(host, stderr string) error {
-	said := strings.ReplaceAll(stderr, connected+"\n", "")
-	has := func(s string) bool { return strings.Contains(said, s) }
-	e := &Error{Host: host, Hint: "try `ssh " + host + " true` by hand"}
-	switch {
-	case has("REMOTE HOST IDENTIFICATION HAS CHANGED"):
-		e.Reason = "shows another host key than before (" + fingerprint.FindString(said) + "), and is not trusted"
-		e.Hint = "if the host was set up anew, remove the old key with `ssh-keygen -R` and look at the new one; if not, somebody stands in between"
-	case has("Host key verification failed"), has("host key is known for"):
-		e.Reason = "is not known: its key is in no known_hosts file"
-		if f := fingerprint.FindString(said); f != "" {
-			e.Reason += " (" + f + ")"
-		}
-		e.Hint = "connect once by hand (`ssh " + host + "`) and compare its fingerprint with the one the host shows (`ssh-keygen -lf`)"
-	case has("Permission denied"):
-		e.Reason = "refuses us: " + lastLine(said)
-		e.Hint = "check the user and the key: `ssh " + host + " true` must work without a password (agent, IdentityFile, authorized_keys)"
-	case has("Could not resolve hostname"):
-		e.Reason = "has no address: " + lastLine(said)
-		e.Hint = "check the name, ~/.ssh/config and the DNS"
-	case has("Connection refused"):
-		e.Reason = "refuses the connection"
-		e.Hint = "check the port, and that sshd runs there"
-	case has("Connection timed out"), has("Operation timed out"), has("No route to host"), has("Network is unreachable"):
-		e.Reason = "does not answer: " + lastLine(said)
-		e.Hint = "check the network and that the host is on"
-	case has("remote port forwarding failed"):
-		e.Reason = "does not let us listen on a port of its loopback: " + lastLine(said)
-		e.Hint = "free the port on the host, and allow AllowTcpForwarding in its sshd_config"
-	case has("Timeout, server"), has("Broken pipe"), has("Connection reset"), has("closed by remote host"), has("kex_exchange_identification"):
-		e.Reason = "ended the connection: " + lastLine(said)
-		e.Hint = "check the host and the network; MaxStartups in its sshd_config may be too low"
-	case strings.TrimSpace(said) == "":
-		e.Reason = "ended the connection without a word"
-	default:
-		e.Reason = "cannot be reached: " + lastLine(said)
+// explain turns what OpenSSH printed into words.
+func (c *Conn) explain() *Error {
+	text, key := c.said.text(), c.said.hostKey()
+	e := &Error{Host: c.host, Kind: Unreachable, Reason: culprit(text), Hint: "try `ssh -o BatchMode=yes HOST true` and see what it says"}
+	if key != "" {
+		e.Reason = "the connection ended: " + culprit(text)
 	}
-	if has("UNKNOWN port 65535") || has("stdio forwarding failed") {
-		e.Reason = "cannot be reached through its jump host: " + culprit(said)
+	for _, r := range reasons {
+		if !strings.Contains(text, r.says) {
+			continue
+		}
+		e.Kind, e.Reason, e.Hint = r.kind, r.means, r.hint
+		if r.kind == HostKey && key != "" {
+			if c.pinned { // known_hosts has not been asked
+				e.Reason, e.Hint = "the host key is not the pinned one", "compare the key with the one the host has (`ssh-keygen -lf`); if it is right, write it as host_key"
+			}
+			e.Reason += " (it showed " + key + ")"
+		}
+		e.Reason += ": " + culprit(text)
+		break
+	}
+	if strings.Contains(text, "UNKNOWN port 65535") || strings.Contains(text, "stdio forwarding failed") {
+		e.Reason = "its jump host: " + e.Reason
 		e.Hint = "check the jump host by itself (ProxyJump or ProxyCommand of ~/.ssh/config), and that it reaches the host"
 	}
+	e.Hint = strings.ReplaceAll(e.Hint, "HOST", c.host)
 	return e
 }
 
-// culprit is the first line in which ssh itself names what failed; what comes
-// after it are consequences.
+// culprit is the first line in which ssh itself names what failed, else the
+// last one: what comes after the first are consequences.
 func culprit(text string) string {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -81,7 +98,11 @@ func culprit(text string) string {
 	return lastLine(text)
 }
 
+// lastLine is where a program says what it stumbled over.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
+		return last
+	}
+	return "it gave no reason"
 }

@@ -2,8 +2,7 @@ package release
 
 import (
 	"context"
-	"strconv"
-	"strings"
+	"net"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +16,7 @@ import (
 )
 
 // registries brings up the embedded ones that the plan pushes to and asks the
-// others whether they answer and take a push.
+// others whether they answer.
 func (w *Workspace) registries(ctx context.Context, p *plan.Plan, client *registry.Client) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, host := range p.Hosts() {
@@ -27,18 +26,23 @@ func (w *Workspace) registries(ctx context.Context, p *plan.Plan, client *regist
 					return err
 				}
 			}
-			if err := client.Ping(ctx, host); err != nil {
-				return interrupted(ctx, err)
-			}
-			for _, repo := range repositories(p, host) {
-				if err := client.CheckPush(ctx, repo); err != nil {
-					return interrupted(ctx, err)
-				}
-			}
-			return nil
+			return client.Ping(ctx, host)
 		})
 	}
-	return g.Wait()
+	return interrupted(ctx, g.Wait())
+}
+
+// mayPush asks the registries whether they take a push, before anything is
+// made that would be pushed.
+func (w *Workspace) mayPush(ctx context.Context, p *plan.Plan, client *registry.Client) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for _, host := range p.Hosts() {
+		for _, repo := range repositories(p, host) {
+			g.Go(func() error { return client.CheckPush(gctx, repo) })
+		}
+	}
+	return interrupted(ctx, g.Wait())
 }
 
 func (w *Workspace) startRegistry(ctx context.Context, host string) error {
@@ -82,13 +86,8 @@ func repositories(p *plan.Plan, host string) []string {
 func (w *Workspace) dial(p *plan.Plan) worker.Dialer {
 	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG")}
 	for _, host := range p.Hosts() {
-		if !config.Loopback(host) {
-			continue
-		}
-		if _, port, ok := strings.Cut(host, ":"); ok {
-			if n, err := strconv.Atoi(port); err == nil {
-				o.Forwards = append(o.Forwards, openssh.Forward{Port: n, Local: host})
-			}
+		if _, port, err := net.SplitHostPort(host); err == nil && config.Loopback(host) {
+			o.Forwards = append(o.Forwards, openssh.Forward{Remote: net.JoinHostPort("127.0.0.1", port), Local: host})
 		}
 	}
 	return func(ctx context.Context, spec *config.Worker) (*worker.Worker, error) {

@@ -1,0 +1,67 @@
+package openssh
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+)
+
+// hopConfig holds for the host and for every jump host on the way, as ssh hands
+// its -F file on to them. The first value of an option wins. A silent server is
+// asked every 3 s for a sign of life; the third question without an answer ends
+// the connection.
+const hopConfig = `BatchMode yes
+StrictHostKeyChecking yes
+ConnectTimeout %d
+ServerAliveInterval 3
+ServerAliveCountMax 3
+ForwardAgent no
+ForwardX11 no
+PermitLocalCommand no
+`
+
+// pinScript is ssh's KnownHostsCommand for a pinned host key: it knows the key
+// that the host shows if its fingerprint is the pinned one.
+const pinScript = `#!/bin/sh
+[ "$1" = %s ] && printf '%%s %%s %%s\n' "$2" "$3" "$4"
+exit 0
+`
+
+// clientArgs are the arguments of the client that stays; what they name is
+// written into dir.
+func clientArgs(dir, host string, o Options) ([]string, error) {
+	seconds := max(1, int((o.ConnectTimeout+time.Second-1)/time.Second))
+	text := fmt.Sprintf(hopConfig, seconds)
+	if o.Config != "" {
+		text += fmt.Sprintf("Include %q\n", o.Config)
+	} else {
+		text += "Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
+	}
+	conf := filepath.Join(dir, "config")
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("writing ssh's configuration: %w", err)
+	}
+	args := []string{
+		"-F", conf, "-M", "-S", filepath.Join(dir, "c"), "-T",
+		"-o", "ControlPersist=no", "-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes",
+		"-o", "LogLevel=DEBUG1", // tells the host key
+	}
+	switch {
+	case o.HostKey != "":
+		pin := filepath.Join(dir, "pin")
+		if err := os.WriteFile(pin, fmt.Appendf(nil, pinScript, shellescape.Quote(o.HostKey)), 0o700); err != nil { //nolint:gosec // ssh runs it
+			return nil, fmt.Errorf("writing the host key's rule: %w", err)
+		}
+		args = append(args, "-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none",
+			"-o", "KnownHostsCommand="+pin+" %f %H %t %K")
+	case o.AcceptNew:
+		args = append(args, "-o", "StrictHostKeyChecking=accept-new")
+	}
+	for _, e := range o.Extra {
+		args = append(args, "-o", e)
+	}
+	return append(args, "--", host, "exec cat"), nil
+}
