@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,16 +53,10 @@ func (s store) blob(d digest.Digest) ([]byte, error) {
 // sound.
 func (s store) put(raw []byte) error {
 	d := digest.FromBytes(raw)
-	if have, err := os.ReadFile(s.blobPath(d)); err == nil && digest.FromBytes(have) == d {
-		return nil
-	}
 	if err := os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o750); err != nil {
 		return s.unwritable(err)
 	}
-	if err := atomicwriter.WriteFile(s.blobPath(d), raw, 0o644); err != nil {
-		return s.unwritable(err)
-	}
-	return nil
+	return s.write(s.blobPath(d), raw)
 }
 
 // load reads index.json. A layout that does not exist is an empty one.
@@ -128,13 +123,24 @@ func (s store) commit(desc ocispecs.Descriptor, blobs [][]byte) error {
 	if err != nil {
 		return fmt.Errorf("encoding the layout's version: %w", err)
 	}
-	if err := atomicwriter.WriteFile(filepath.Join(s.dir, ocispecs.ImageLayoutFile), marker, 0o644); err != nil {
-		return s.unwritable(err)
+	if err := s.write(filepath.Join(s.dir, ocispecs.ImageLayoutFile), marker); err != nil {
+		return err
 	}
-	if err := atomicwriter.WriteFile(s.indexPath(), raw, 0o644); err != nil {
-		return s.unwritable(err)
+	if err := s.write(s.indexPath(), raw); err != nil {
+		return err
 	}
 	s.prune(top)
+	return nil
+}
+
+// write exchanges a file whole, or leaves it if it has those bytes already.
+func (s store) write(path string, raw []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, raw) {
+		return nil
+	}
+	if err := atomicwriter.WriteFile(path, raw, 0o644); err != nil {
+		return s.unwritable(err)
+	}
 	return nil
 }
 

@@ -50,6 +50,14 @@ func PushReferrer(ctx context.Context, client *registry.Client, repo string, sub
 	if err != nil {
 		return "", wrap(err)
 	}
+	d := digest.FromBytes(raw)
+	listed := func() (bool, error) {
+		have, err := Referrers(ctx, client, repo, subject.Digest, artifactType)
+		return slices.ContainsFunc(have, func(desc ocispecs.Descriptor) bool { return desc.Digest == d }), err
+	}
+	if there, err := listed(); err == nil && there {
+		return d, nil
+	}
 	for _, blob := range []struct {
 		desc ocispecs.Descriptor
 		data []byte
@@ -59,17 +67,16 @@ func PushReferrer(ctx context.Context, client *registry.Client, repo string, sub
 			return "", wrap(err)
 		}
 	}
-	d := digest.FromBytes(raw)
 	for range referrerAttempts {
 		desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: d, Size: int64(len(raw))}
 		if err := putByDigest(ctx, client, repo, desc, raw); err != nil {
 			return "", wrap(err)
 		}
-		listed, err := Referrers(ctx, client, repo, subject.Digest, artifactType)
+		there, err := listed()
 		if err != nil {
 			return "", wrap(err)
 		}
-		if slices.ContainsFunc(listed, func(have ocispecs.Descriptor) bool { return have.Digest == d }) {
+		if there {
 			return d, nil
 		}
 	}

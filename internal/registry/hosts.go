@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 )
 
 // errPlainHTTP refuses a request that would go over HTTP to a host for which
@@ -22,6 +24,9 @@ type hosts struct {
 	byName map[string]*host
 	other  *http.Transport
 	limits *limits
+	// plain holds, by address, the error of a host that answered TLS with plain
+	// HTTP: the library tries TLS first each time.
+	plain sync.Map
 }
 
 type host struct {
@@ -75,6 +80,10 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, fmt.Errorf("requesting %q: %w", req.URL.Host, errPlainHTTP)
 	}
+	if err, ok := h.plain.Load(req.URL.Host); ok && req.URL.Scheme == "https" {
+		closeBody(req)
+		return nil, err.(error)
+	}
 	release, err := h.limits.acquire(req.Context(), req.URL.Host)
 	if err != nil {
 		closeBody(req)
@@ -88,6 +97,10 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 		next = d.transport
 	}
 	resp, err := next.RoundTrip(req)
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" && h.plainHTTP(req.URL.Host) {
+		h.plain.Store(req.URL.Host, err)
+	}
 	if err == nil && isPage(resp) {
 		drain(resp)
 		return nil, errWebPage

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
@@ -38,24 +40,27 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
 func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
-	epoch, err := build.Epoch(ctx, w.Dir, w.LookupEnv)
-	if err != nil {
-		return nil, err
-	}
+	var epoch *time.Time
 	past := history{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		epoch, err = build.Epoch(gctx, w.Dir, w.LookupEnv)
+		return err
+	})
+	g.Go(func() error { return w.registries(gctx, p, client) })
 	if !fresh {
-		past = w.readHistory()
+		g.Go(func() error { past = w.readHistory(); return nil })
+	}
+	err := g.Wait()
+	w.status.Close()
+	if err != nil {
+		return nil, interrupted(ctx, err)
 	}
 	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
-	err = w.registries(ctx, p, client)
-	w.status.Close()
-	if err == nil {
-		err = readBefore(ctx, p, client, r)
-	}
-	if err != nil {
+	if err := readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	if err := r.save(); err != nil {
@@ -103,6 +108,9 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	todo := run.todo(p)
 	if len(todo) == 0 {
 		return nil
+	}
+	if err := w.mayPush(ctx, p, run.client); err != nil {
+		return err
 	}
 	fleet, err := w.connectFleet(ctx, p)
 	if err != nil {

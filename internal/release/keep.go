@@ -79,8 +79,10 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 		return err
 	}
 	if n := len(outcomes); n > 0 {
-		if err := s.record.save(); err != nil {
-			return err
+		if n < len(p.Builds()) { // else the step is done, and noted as such
+			if err := s.record.save(); err != nil {
+				return err
+			}
 		}
 		w.say("kept %d of %d builds: their inputs are the same and the registry has them", n, len(p.Builds()))
 	}

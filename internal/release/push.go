@@ -33,6 +33,9 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 			return err
 		}
 		w.status.Close()
+		if err := w.mayPush(ctx, p, client); err != nil {
+			return err
+		}
 		if err := w.push(ctx, p, client, r, o); err != nil {
 			return err
 		}
