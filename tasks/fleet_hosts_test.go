@@ -43,9 +43,9 @@ func noise(t *testing.T, path string, size int) {
 // image is there once, and whole.
 func fleetCut(t *testing.T, binary string) {
 	t.Parallel()
-	near, far := hosttest.NewHost(t), hosttest.NewHost(t)
+	near, far := sshtest.NewHost(t), sshtest.NewHost(t)
 	relay := hosttest.NewRelay(t, near.Outer+":0", embeddedtest.Registry(t))
-	start := func(h *hosttest.Host) *hosttest.Daemon {
+	start := func(h *sshtest.Host) *hosttest.Daemon {
 		return hosttest.Start(t, hosttest.Options{Host: h, Port: 1234, Plain: []string{relay.Address}, Platforms: []string{"linux/arm64"}})
 	}
 	a, b := start(near), start(far)
@@ -127,7 +127,7 @@ func fleetSSH(t *testing.T, binary string) {
 	platforms := []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"}
 	var text, conf strings.Builder
 	for i, p := range platforms {
-		d := hosttest.Start(t, hosttest.Options{Host: hosttest.NewHost(t), Platforms: []string{p}})
+		d := hosttest.Start(t, hosttest.Options{Host: sshtest.NewHost(t), Platforms: []string{p}})
 		server := d.SSH(t, sshtest.Options{})
 		data, err := os.ReadFile(server.Config)
 		if err != nil {

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
@@ -404,7 +403,7 @@ func fleetInterrupt(t *testing.T, binary string) {
 	if took := time.Since(asked); took > 5*time.Second {
 		t.Errorf("it took %s to end", took)
 	}
-	devicetest.Await(t, "end of the steps", 5*time.Second, func() bool { return running() == 0 })
+	embeddedtest.Await(t, "end of the steps", 5*time.Second, func() bool { return running() == 0 })
 	if s.tagged(t, "one") || s.tagged(t, "two") {
 		t.Error("a tag was moved")
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
@@ -44,7 +46,7 @@ func push(t *testing.T, repo string, p ocispecs.Platform, program []byte) string
 // bench is a device with an engine of its own behind a real SSH server.
 type bench struct {
 	*device.Device
-	server *devicetest.Server
+	server *sshtest.Server
 	engine *devicetest.Engine
 	host   string
 	ref    string
@@ -53,7 +55,7 @@ type bench struct {
 func newBench(t *testing.T, e *devicetest.Engine, spec config.Device) *bench {
 	t.Helper()
 	b := &bench{engine: e, host: registrytest.Serve(t)}
-	b.server = devicetest.SSHD(t, devicetest.ServerOptions{Env: map[string]string{"DOCKER_HOST": e.Socket}})
+	b.server = sshtest.Start(t, sshtest.Options{Env: map[string]string{"DOCKER_HOST": e.Socket}})
 	b.Device = open(t, b.server, spec)
 	b.ref = push(t, b.host+"/probe", here(t), devicetest.Program(t, here(t)))
 	return b
@@ -86,7 +88,7 @@ func (b *bench) run(t *testing.T, req device.RunRequest) device.RunResult {
 // clean checks that nothing of ours is left on the engine.
 func clean(t *testing.T, e *devicetest.Engine) {
 	t.Helper()
-	devicetest.Await(t, "end of all containers", 5*time.Second, func() bool { return len(e.Containers(t)) == 0 })
+	embeddedtest.Await(t, "end of all containers", 5*time.Second, func() bool { return len(e.Containers(t)) == 0 })
 }
 
 func TestDocker(t *testing.T) {
@@ -252,7 +254,7 @@ func TestConnectionCut(t *testing.T) {
 			_, err := b.Run(t.Context(), device.RunRequest{Image: image.ID, Args: []string{"stubborn"}, Timeout: time.Hour, Output: 1 << 10})
 			done <- err
 		}()
-		devicetest.Await(t, "container", 20*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
+		embeddedtest.Await(t, "container", 20*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
 		kill(t, b)
 		begin := time.Now()
 		wantError(t, <-done, device.Unreachable, "the connection was lost")
@@ -288,10 +290,10 @@ func TestConnectionCut(t *testing.T) {
 			_, err := b.Pull(t.Context(), device.PullRequest{Ref: ref, Platform: p})
 			done <- err
 		}()
-		devicetest.Await(t, "pull", 20*time.Second, func() bool { return len(pulling(t, ref)) > 0 })
+		embeddedtest.Await(t, "pull", 20*time.Second, func() bool { return len(pulling(t, ref)) > 0 })
 		kill(t, b)
 		wantError(t, <-done, device.Unreachable, "the connection was lost")
-		devicetest.Await(t, "end of the pull on the device", 5*time.Second, func() bool { return len(pulling(t, ref)) == 0 })
+		embeddedtest.Await(t, "end of the pull on the device", 5*time.Second, func() bool { return len(pulling(t, ref)) == 0 })
 
 		b.Spec.PullTimeout = time.Second
 		begin := time.Now()
@@ -300,7 +302,7 @@ func TestConnectionCut(t *testing.T) {
 		if took := time.Since(begin); took > 4*time.Second {
 			t.Errorf("given up after %s", took)
 		}
-		devicetest.Await(t, "end of the pull on the device", 5*time.Second, func() bool { return len(pulling(t, ref)) == 0 })
+		embeddedtest.Await(t, "end of the pull on the device", 5*time.Second, func() bool { return len(pulling(t, ref)) == 0 })
 	})
 	t.Run("sshd stops answering", func(t *testing.T) {
 		b := newBench(t, e, config.Device{})

@@ -13,6 +13,7 @@ import (
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
@@ -20,9 +21,9 @@ import (
 // registry of this machine's loopback must be brought to it.
 func TestNamespace(t *testing.T) {
 	t.Parallel()
-	ns := devicetest.Namespace(t, 7)
-	e := devicetest.Docker(t, devicetest.EngineOptions{Namespace: ns})
-	s := devicetest.SSHD(t, devicetest.ServerOptions{Namespace: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}})
+	ns := sshtest.NewHost(t)
+	e := devicetest.Docker(t, devicetest.EngineOptions{Host: ns})
+	s := sshtest.Start(t, sshtest.Options{Host: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}})
 	d := open(t, s, config.Device{})
 	host := registrytest.Serve(t)
 	image, err := d.Pull(t.Context(), device.PullRequest{Ref: push(t, host+"/probe", here(t), devicetest.Program(t, here(t))), Platform: here(t)})
@@ -48,7 +49,7 @@ func TestNamespace(t *testing.T) {
 		clean(t, e)
 	})
 	t.Run("sshd forbids forwarding", func(t *testing.T) {
-		s := devicetest.SSHD(t, devicetest.ServerOptions{Namespace: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}, Lines: []string{"AllowTcpForwarding no"}})
+		s := sshtest.Start(t, sshtest.Options{Host: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}, Lines: []string{"AllowTcpForwarding no"}})
 		_, err := open(t, s, config.Device{}).Pull(t.Context(), device.PullRequest{Ref: push(t, registrytest.Serve(t)+"/probe", here(t), []byte("x")), Platform: here(t)})
 		wantError(t, err, device.NoRegistry, "bringing the registry")
 	})
@@ -61,15 +62,15 @@ func TestNamespace(t *testing.T) {
 			}
 			done <- r
 		}()
-		devicetest.Await(t, "container", 20*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
-		ns.Cut(t, true)
+		embeddedtest.Await(t, "container", 20*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
+		ns.Cut(t)
 		begin := time.Now()
 		if r := <-done; !r.TimedOut || time.Since(begin) > 5*time.Second {
 			t.Errorf("timed out: %t after %s; want 3 s ± 2 s", r.TimedOut, time.Since(begin))
 		}
 		// Nobody can tell the device now: it ends the container by itself.
-		devicetest.Await(t, "end of all containers", 15*time.Second, func() bool { return len(e.Containers(t)) == 0 })
-		ns.Cut(t, false)
+		embeddedtest.Await(t, "end of all containers", 15*time.Second, func() bool { return len(e.Containers(t)) == 0 })
+		ns.Plug(t)
 	})
 }
 
@@ -93,13 +94,13 @@ func TestCredential(t *testing.T) {
 	ref := push(t, host+"/probe", here(t), devicetest.Program(t, here(t)))
 	closed = true
 	home := t.TempDir()
-	s := devicetest.SSHD(t, devicetest.ServerOptions{Env: map[string]string{"DOCKER_HOST": e.Socket, "HOME": home, "DOCKER_CONFIG": home}})
+	s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"DOCKER_HOST": e.Socket, "HOME": home, "DOCKER_CONFIG": home}})
 
 	_, err := open(t, s, config.Device{}).Pull(t.Context(), device.PullRequest{Ref: ref, Platform: here(t)})
 	wantError(t, err, device.NoRegistry, "no basic auth credentials")
 
 	asked := ""
-	spec := &config.Device{Name: "bench", Host: devicetest.Alias, LendCredentials: true}
+	spec := &config.Device{Name: "bench", Host: s.Alias, LendCredentials: true}
 	d := device.New(spec, device.Options{SSHConfig: s.Config, Credential: lend(&asked, device.Credential{Username: user, Password: secret})})
 	defer d.Close()
 	if _, err := d.Pull(t.Context(), device.PullRequest{Ref: ref, Platform: here(t)}); err != nil {
@@ -121,7 +122,7 @@ func TestCredential(t *testing.T) {
 
 func TestPodman(t *testing.T) {
 	t.Parallel()
-	devicetest.NeedProgram(t, "podman", "podman")
+	embeddedtest.Program(t, "podman", "podman")
 	embeddedtest.Need(t, os.Getuid() == 0, "a podman with storage of its own is set up for root")
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "containers.conf")
@@ -136,7 +137,7 @@ func TestPodman(t *testing.T) {
 		}
 	}
 	host := registrytest.Serve(t)
-	s := devicetest.SSHD(t, devicetest.ServerOptions{Env: map[string]string{"CONTAINERS_CONF": conf, "CONTAINERS_STORAGE_CONF": storage}})
+	s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"CONTAINERS_CONF": conf, "CONTAINERS_STORAGE_CONF": storage}})
 	d := open(t, s, config.Device{Runtime: "podman", RunArgs: []string{"--network=host"}})
 	f, err := d.Probe(t.Context())
 	if err != nil {
@@ -165,7 +166,7 @@ func TestPodman(t *testing.T) {
 	}
 	_, err = d.Pull(t.Context(), device.PullRequest{Ref: strings.Split(ref, "@")[0] + "@sha256:" + strings.Repeat("0", 64), Platform: here(t)})
 	wantError(t, err, device.NotThere, "manifest unknown")
-	devicetest.Await(t, "removal of the container", 20*time.Second, func() bool {
+	embeddedtest.Await(t, "removal of the container", 20*time.Second, func() bool {
 		removed, err := d.Sweep(t.Context())
 		return err == nil && len(removed) == 0
 	})

@@ -14,7 +14,8 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
-	"github.com/archmage-build/archmage/internal/device/devicetest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 )
 
 // fakeDocker answers a probe like a Docker Engine that runs.
@@ -41,11 +42,11 @@ func path(dir string) map[string]string {
 	return map[string]string{"PATH": dir + ":/usr/bin:/bin"}
 }
 
-func open(t *testing.T, s *devicetest.Server, spec config.Device) *device.Device {
+func open(t *testing.T, s *sshtest.Server, spec config.Device) *device.Device {
 	t.Helper()
 	spec.Name = "bench"
 	if spec.Host == "" {
-		spec.Host = devicetest.Alias
+		spec.Host = s.Alias
 	}
 	d := device.New(&spec, device.Options{SSHConfig: s.Config, Owner: "test", Connect: 10 * time.Second})
 	t.Cleanup(func() {
@@ -73,9 +74,9 @@ func TestProbe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			if tt.needs[0] != "" {
-				devicetest.NeedProgram(t, tt.needs[0], tt.needs[1])
+				embeddedtest.Program(t, tt.needs[0], tt.needs[1])
 			}
-			s := devicetest.SSHD(t, devicetest.ServerOptions{Env: path(fake), Force: tt.force})
+			s := sshtest.Start(t, sshtest.Options{Env: path(fake), Force: tt.force})
 			d := open(t, s, config.Device{})
 			f, err := d.Probe(t.Context())
 			if err != nil {
@@ -125,7 +126,7 @@ func TestProbeRefused(t *testing.T) {
 				}
 				tt.says = "there is no nerdctl"
 			}
-			s := devicetest.SSHD(t, devicetest.ServerOptions{Env: path(tools(t, programs))})
+			s := sshtest.Start(t, sshtest.Options{Env: path(tools(t, programs))})
 			_, err := open(t, s, spec).Probe(t.Context())
 			wantError(t, err, tt.kind, tt.says)
 		})
@@ -145,70 +146,50 @@ func wantError(t *testing.T, err error, kind device.Kind, says string) {
 
 func TestConnectRefused(t *testing.T) {
 	t.Parallel()
-	other := func(t *testing.T) *devicetest.Server { return devicetest.SSHD(t, devicetest.ServerOptions{}) }
+	other := func(t *testing.T) *sshtest.Server { return sshtest.Start(t, sshtest.Options{}) }
 	for _, tt := range []struct {
 		name string
-		set  func(t *testing.T, s *devicetest.Server, spec *config.Device)
+		set  func(t *testing.T, s *sshtest.Server, spec *config.Device)
 		kind device.Kind
 		says string
 	}{
-		{"unknown key", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
-			empty(t, s)
+		{"unknown key", func(t *testing.T, s *sshtest.Server, _ *config.Device) {
+			s.Forget(t)
 		}, device.HostKey, "not known"},
-		{"changed key", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
-			replace(t, s, other(t))
+		{"changed key", func(t *testing.T, s *sshtest.Server, _ *config.Device) {
+			s.Know(t, other(t))
 		}, device.HostKey, "has changed"},
-		{"changed key, new ones accepted", func(t *testing.T, s *devicetest.Server, spec *config.Device) {
-			replace(t, s, other(t))
+		{"changed key, new ones accepted", func(t *testing.T, s *sshtest.Server, spec *config.Device) {
+			s.Know(t, other(t))
 			spec.AcceptNew = true
 		}, device.HostKey, "has changed"},
-		{"not the pinned key", func(_ *testing.T, _ *devicetest.Server, spec *config.Device) {
+		{"not the pinned key", func(_ *testing.T, _ *sshtest.Server, spec *config.Device) {
 			spec.HostKey = "SHA256:" + strings.Repeat("A", 43)
 		}, device.HostKey, "is not the pinned one (it showed ssh-ed25519 SHA256:"},
-		{"no key of ours", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
+		{"no key of ours", func(t *testing.T, s *sshtest.Server, _ *config.Device) {
 			remove(t, filepath.Join(s.Dir, "authorized_keys"))
 		}, device.Denied, "let nobody in"},
-		{"wrong user", func(_ *testing.T, _ *devicetest.Server, spec *config.Device) {
-			spec.Host = "nobody-of-that-name@" + devicetest.Alias
+		{"wrong user", func(_ *testing.T, s *sshtest.Server, spec *config.Device) {
+			spec.Host = "nobody-of-that-name@" + s.Alias
 		}, device.Denied, "let nobody in"},
-		{"nobody there", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
+		{"nobody there", func(t *testing.T, s *sshtest.Server, _ *config.Device) {
 			s.Configure(t, "  Port 1")
 		}, device.Unreachable, "connection refused"},
-		{"unknown name", func(_ *testing.T, _ *devicetest.Server, spec *config.Device) {
+		{"unknown name", func(_ *testing.T, _ *sshtest.Server, spec *config.Device) {
 			spec.Host = "no-such-host.invalid"
 		}, device.Unreachable, "the name is not known"},
-		{"user config cannot weaken it", func(t *testing.T, s *devicetest.Server, _ *config.Device) {
-			empty(t, s)
+		{"user config cannot weaken it", func(t *testing.T, s *sshtest.Server, _ *config.Device) {
+			s.Forget(t)
 			s.Configure(t, "  StrictHostKeyChecking no")
 		}, device.HostKey, "not known"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := devicetest.SSHD(t, devicetest.ServerOptions{})
+			s := sshtest.Start(t, sshtest.Options{})
 			spec := config.Device{}
 			tt.set(t, s, &spec)
 			wantError(t, open(t, s, spec).Connect(t.Context()), tt.kind, tt.says)
 		})
-	}
-}
-
-func empty(t *testing.T, s *devicetest.Server) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(s.Dir, "known_hosts"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// replace puts another's host key into the known hosts.
-func replace(t *testing.T, s, other *devicetest.Server) {
-	t.Helper()
-	key, err := os.ReadFile(filepath.Join(other.Dir, "host.pub"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := fmt.Sprintf("[%s]:%d %s", s.Host, s.Port, key)
-	if err := os.WriteFile(filepath.Join(s.Dir, "known_hosts"), []byte(line), 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -224,16 +205,16 @@ func TestHostKeys(t *testing.T) {
 	fake := tools(t, map[string]string{"docker": fakeDocker})
 	t.Run("pinned", func(t *testing.T) {
 		t.Parallel()
-		s := devicetest.SSHD(t, devicetest.ServerOptions{Env: path(fake)})
-		empty(t, s) // the pin is enough
+		s := sshtest.Start(t, sshtest.Options{Env: path(fake)})
+		s.Forget(t) // the pin is enough
 		if _, err := open(t, s, config.Device{HostKey: s.Fingerprint}).Probe(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Run("new ones accepted", func(t *testing.T) {
 		t.Parallel()
-		s := devicetest.SSHD(t, devicetest.ServerOptions{Env: path(fake)})
-		empty(t, s)
+		s := sshtest.Start(t, sshtest.Options{Env: path(fake)})
+		s.Forget(t)
 		if _, err := open(t, s, config.Device{AcceptNew: true}).Probe(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -243,8 +224,8 @@ func TestHostKeys(t *testing.T) {
 	})
 	t.Run("every hop", func(t *testing.T) {
 		t.Parallel()
-		jump := devicetest.SSHD(t, devicetest.ServerOptions{})
-		s := devicetest.SSHD(t, devicetest.ServerOptions{Env: path(fake)})
+		jump := sshtest.Start(t, sshtest.Options{})
+		s := sshtest.Start(t, sshtest.Options{Env: path(fake)})
 		hop, err := os.ReadFile(jump.Config)
 		if err != nil {
 			t.Fatal(err)
@@ -254,14 +235,14 @@ func TestHostKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(f, "%s  StrictHostKeyChecking no\n", strings.Replace(string(hop), "Host "+devicetest.Alias, "Host jump", 1))
+		fmt.Fprintf(f, "%s  StrictHostKeyChecking no\n", strings.Replace(string(hop), "Host "+jump.Alias, "Host jump", 1))
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := open(t, s, config.Device{}).Probe(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		empty(t, jump)
+		jump.Forget(t)
 		wantError(t, open(t, s, config.Device{AcceptNew: true}).Connect(t.Context()), device.HostKey, "not known")
 	})
 }
@@ -269,14 +250,14 @@ func TestHostKeys(t *testing.T) {
 // A device that accepts and then says nothing is given up in time.
 func TestConnectHangs(t *testing.T) {
 	t.Parallel()
-	s := devicetest.SSHD(t, devicetest.ServerOptions{})
+	s := sshtest.Start(t, sshtest.Options{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	s.Configure(t, fmt.Sprintf("  Port %d", l.Addr().(*net.TCPAddr).Port))
-	spec := &config.Device{Name: "bench", Host: devicetest.Alias}
+	spec := &config.Device{Name: "bench", Host: s.Alias}
 	d := device.New(spec, device.Options{SSHConfig: s.Config, Connect: time.Second})
 	begin := time.Now()
 	wantError(t, d.Connect(t.Context()), device.Unreachable, "does not answer in time")

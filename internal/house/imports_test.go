@@ -17,7 +17,8 @@ var layers = [][]string{
 	{"worker", "registry", "device"},
 	{"plan"},
 	{"config"},
-	{"embedded", "openssh", "sign", "ui", "house"}, // leaves
+	{"openssh"},
+	{"embedded", "sign", "ui", "house"}, // leaves
 }
 
 // owners are the only components that import a library outside tests.

@@ -100,7 +100,7 @@ func TestForward(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	unknown := sshtest.Start(t, sshtest.Options{Unknown: true})
-	locked := sshtest.Start(t, sshtest.Options{Config: "AllowUsers nobody-at-all"})
+	locked := sshtest.Start(t, sshtest.Options{Lines: []string{"AllowUsers nobody-at-all"}})
 	gone := sshtest.Start(t, sshtest.Options{})
 	gone.Kill()
 	for name, tc := range map[string]struct {
@@ -136,9 +136,8 @@ func TestAcceptNew(t *testing.T) {
 func TestChangedKey(t *testing.T) {
 	t.Parallel()
 	s, other := sshtest.Start(t, sshtest.Options{}), sshtest.Start(t, sshtest.Options{})
-	other.Port = s.Port
-	other.Know(t, "127.0.0.1") // the other's key, for the port of the first
-	_, err := openssh.Dial(t.Context(), s.Alias, openssh.Options{Config: s.Config, Extra: []string{"UserKnownHostsFile=" + other.Dir + "/known_hosts"}})
+	s.Know(t, other)
+	_, err := openssh.Dial(t.Context(), s.Alias, openssh.Options{Config: s.Config})
 	if err == nil || !strings.Contains(err.Error(), "the host key has changed (it showed ssh-ed25519 SHA256:") {
 		t.Errorf("%v", err)
 	}

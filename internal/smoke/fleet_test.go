@@ -20,6 +20,7 @@ import (
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/smoke"
@@ -77,14 +78,14 @@ func publish(t *testing.T, repo, tag string, broken map[string]string, names ...
 }
 
 // bench starts an SSH server in front of an engine, as a device.
-func bench(t *testing.T, e *devicetest.Engine, spec config.Device, env map[string]string) (*device.Device, *devicetest.Server) {
+func bench(t *testing.T, e *devicetest.Engine, spec config.Device, env map[string]string) (*device.Device, *sshtest.Server) {
 	t.Helper()
 	if env == nil {
 		env = map[string]string{}
 	}
 	env["DOCKER_HOST"] = e.Socket
-	s := devicetest.SSHD(t, devicetest.ServerOptions{Env: env})
-	spec.Host = devicetest.Alias
+	s := sshtest.Start(t, sshtest.Options{Env: env})
+	spec.Host = s.Alias
 	d := device.New(&spec, device.Options{SSHConfig: s.Config, Owner: "test", Connect: time.Minute})
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
@@ -134,7 +135,7 @@ func TestFourDevices(t *testing.T) {
 	names := []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"}
 	var provers []smoke.Prover
 	var devices []*device.Device
-	var servers []*devicetest.Server
+	var servers []*sshtest.Server
 	for name, d := range map[string]struct {
 		machine string
 		spec    config.Device
@@ -226,7 +227,7 @@ func TestSixteenDevices(t *testing.T) {
 	target := publish(t, registrytest.Serve(t)+"/app", "", nil, "linux/amd64")
 	target.Cases = []*config.Smoke{{Command: []string{"sleep", "3s"}, Timeout: time.Minute, Expect: &config.Expect{Stdout: []string{"slept"}}}}
 	var provers []smoke.Prover
-	var servers []*devicetest.Server
+	var servers []*sshtest.Server
 	for i := range 16 {
 		d, s := bench(t, e, config.Device{Name: fmt.Sprintf("d%02d", i), Platform: ptr(platform(t, "linux/amd64"))}, nil)
 		servers, provers = append(servers, s), append(provers, smoke.OnDevice(d))
@@ -312,7 +313,7 @@ func TestHangingDevice(t *testing.T) {
 		report, err := smoke.Run(ctx, []smoke.Prover{smoke.OnDevice(fine)}, []*smoke.Target{target}, smoke.Options{Event: func(v smoke.Event) {
 			if v.State == "running" {
 				go func() {
-					devicetest.Await(t, "container", 10*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
+					embeddedtest.Await(t, "container", 10*time.Second, func() bool { return e.Run(t, "ps", "-q") != "" })
 					cancel()
 				}()
 			}
@@ -320,7 +321,7 @@ func TestHangingDevice(t *testing.T) {
 		if err == nil || len(report.Results) != 0 {
 			t.Errorf("%v, %+v; want the interruption and no verdict", err, report.Results)
 		}
-		devicetest.Await(t, "end of all containers", 5*time.Second, func() bool { return len(e.Containers(t)) == 0 })
+		embeddedtest.Await(t, "end of all containers", 5*time.Second, func() bool { return len(e.Containers(t)) == 0 })
 	})
 }
 
@@ -359,10 +360,10 @@ func TestManyDevices(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "docker"), fmt.Appendf(nil, engineScript, target.Children[0].Config), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := devicetest.SSHD(t, devicetest.ServerOptions{Env: map[string]string{"PATH": dir + ":/usr/bin:/bin"}, Lines: []string{"MaxStartups 500"}})
+	s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"PATH": dir + ":/usr/bin:/bin"}, Lines: []string{"MaxStartups 500"}})
 	var provers []smoke.Prover
 	for i := range *fleet {
-		d := device.New(&config.Device{Name: fmt.Sprintf("d%03d", i), Host: devicetest.Alias, Platform: ptr(platform(t, "linux/amd64"))}, device.Options{SSHConfig: s.Config, Owner: "test", Connect: time.Minute})
+		d := device.New(&config.Device{Name: fmt.Sprintf("d%03d", i), Host: s.Alias, Platform: ptr(platform(t, "linux/amd64"))}, device.Options{SSHConfig: s.Config, Owner: "test", Connect: time.Minute})
 		provers = append(provers, smoke.OnDevice(d))
 	}
 	before := files(t)
@@ -406,7 +407,7 @@ func TestManyDevices(t *testing.T) {
 	if most.files > 600 {
 		t.Errorf("%d open files, want a bound", most.files)
 	}
-	devicetest.Await(t, "end of the clients", 5*time.Second, func() bool { return files(t) <= before+10 })
+	embeddedtest.Await(t, "end of the clients", 5*time.Second, func() bool { return files(t) <= before+10 })
 }
 
 func files(t *testing.T) int {

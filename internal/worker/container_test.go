@@ -37,7 +37,7 @@ func TestDockerContainer(t *testing.T) {
 		}
 	}()
 	o := worker.Options{}
-	devicetest.Await(t, "BuildKit in the container", 30*time.Second, func() bool {
+	embeddedtest.Await(t, "BuildKit in the container", 30*time.Second, func() bool {
 		w, err := worker.Connect(t.Context(), &config.Worker{Name: "w"}, "docker-container://bk", o)
 		if err == nil {
 			_ = w.Close()
@@ -84,12 +84,12 @@ func TestDockerContainer(t *testing.T) {
 // machine's own.
 func lesser(t *testing.T) string {
 	t.Helper()
-	runc := devicetest.NeedProgram(t, "runc", "runc")
+	runc := embeddedtest.Program(t, "runc", "runc")
 	has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 	if err != nil || has == 1 {
 		return runc
 	}
-	devicetest.NeedProgram(t, "jq", "jq")
+	embeddedtest.Program(t, "jq", "jq")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "runc")
 	script := `#!/bin/sh
@@ -121,7 +121,7 @@ func TestPodmanContainer(t *testing.T) {
 		t.Skip("-short: a container takes a while")
 	}
 	embeddedtest.Need(t, os.Getuid() == 0, "a privileged container needs root")
-	devicetest.NeedProgram(t, "podman", "podman")
+	embeddedtest.Program(t, "podman", "podman")
 	runc := lesser(t)
 	dir, err := os.MkdirTemp("", "amp") // a socket's path must be short
 	if err != nil {
@@ -144,7 +144,7 @@ func TestPodmanContainer(t *testing.T) {
 		_, _ = podman("rm", "--force", "--all", "--time=1", "--volumes") // it may never have started
 		// Podman leaves its storage mounted, and what cleans up behind a
 		// container may mount it again.
-		devicetest.Await(t, "end of podman's mounts", 10*time.Second, func() bool {
+		embeddedtest.Await(t, "end of podman's mounts", 10*time.Second, func() bool {
 			left, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 			if err != nil {
 				t.Error(err)
@@ -166,7 +166,7 @@ func TestPodmanContainer(t *testing.T) {
 			t.Log(out)
 		}
 	}()
-	devicetest.Await(t, "BuildKit in the container", 30*time.Second, func() bool {
+	embeddedtest.Await(t, "BuildKit in the container", 30*time.Second, func() bool {
 		w, err := worker.Connect(t.Context(), &config.Worker{Name: "w"}, "podman-container://bk", worker.Options{})
 		if err == nil {
 			_ = w.Close()

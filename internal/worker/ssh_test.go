@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
-	"github.com/archmage-build/archmage/internal/device/devicetest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 	"github.com/archmage-build/archmage/internal/worker"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
@@ -38,7 +38,7 @@ func sshConfig(t *testing.T, lines string, servers ...*sshtest.Server) worker.Op
 // agent, a jump host, a socket's path.
 func TestSSH(t *testing.T) {
 	t.Parallel()
-	h := hosttest.NewHost(t)
+	h := sshtest.NewHost(t)
 	d := hosttest.Start(t, hosttest.Options{Host: h, Platforms: []string{"linux/arm64"}})
 	s := d.SSH(t, sshtest.Options{})
 	jump := sshtest.Start(t, sshtest.Options{})
@@ -96,11 +96,11 @@ func TestSSH(t *testing.T) {
 		}
 		fields := strings.Fields(string(other))
 		known := filepath.Join(t.TempDir(), "known_hosts")
-		if err := os.WriteFile(known, []byte(h.Inner+" "+fields[0]+" "+fields[1]+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(known, fmt.Appendf(nil, "[%s]:%d %s %s\n", h.Inner, s.Port, fields[0], fields[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		refuses(t, &config.Worker{Address: "ssh://" + s.Alias}, sshConfig(t, "Host "+s.Alias+"\n  UserKnownHostsFile "+known+"\n", s),
-			"the host key has changed (it showed ssh-ed25519 "+fingerprint(t, s)+")")
+			"the host key has changed (it showed ssh-ed25519 "+s.Fingerprint+")")
 	})
 	t.Run("no buildctl", func(t *testing.T) {
 		t.Parallel()
@@ -109,19 +109,9 @@ func TestSSH(t *testing.T) {
 	})
 	t.Run("refused key", func(t *testing.T) {
 		t.Parallel()
-		refuses(t, &config.Worker{Address: "ssh://" + s.Alias}, sshConfig(t, fmt.Sprintf("Host %s\n  IdentityFile %s\n  IdentityAgent none\n  HostName %s\n  UserKnownHostsFile %s\n",
-			s.Alias, filepath.Join(jump.Dir, "id"), h.Inner, filepath.Join(s.Dir, "known_hosts"))), "it let nobody in: ")
+		refuses(t, &config.Worker{Address: "ssh://" + s.Alias}, sshConfig(t, fmt.Sprintf("Host %s\n  IdentityFile %s\n  IdentityAgent none\n  HostName %s\n  Port %d\n  UserKnownHostsFile %s\n",
+			s.Alias, filepath.Join(jump.Dir, "id"), h.Inner, s.Port, filepath.Join(s.Dir, "known_hosts"))), "it let nobody in: ")
 	})
-}
-
-// fingerprint of a server's host key, as ssh prints it.
-func fingerprint(t *testing.T, s *sshtest.Server) string {
-	t.Helper()
-	out, err := exec.Command("ssh-keygen", "-l", "-f", filepath.Join(s.Dir, "host.pub")).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Fields(string(out))[1]
 }
 
 // agent is an ssh-agent with one key, and the path of its socket.
@@ -141,7 +131,7 @@ func agent(t *testing.T, key string) string {
 		_ = cmd.Wait()
 		_ = os.RemoveAll(dir)
 	})
-	devicetest.Await(t, "agent", 5*time.Second, func() bool { _, err := os.Stat(socket); return err == nil })
+	embeddedtest.Await(t, "agent", 5*time.Second, func() bool { _, err := os.Stat(socket); return err == nil })
 	add := exec.Command("ssh-add", "-q", key)
 	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
 	if out, err := add.CombinedOutput(); err != nil {

@@ -1,7 +1,6 @@
 package devicetest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 )
 
 // Engine is a Docker Engine of the test's own.
@@ -27,8 +27,9 @@ type Engine struct {
 type EngineOptions struct {
 	// Size is that of its disk; "" for no limit of its own. As tmpfs(5) takes it.
 	Size string
-	// Namespace it runs in, with a bridge and published ports; nil for none of these.
-	Namespace *Netns
+	// Host it runs on, with a bridge and published ports; nil for this machine
+	// and none of these.
+	Host *sshtest.Host
 }
 
 // Docker starts an engine; it ends with the test.
@@ -38,8 +39,8 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 		t.Skip("-short: a real Docker Engine takes a while")
 	}
 	embeddedtest.Need(t, os.Getuid() == 0, "a Docker Engine of one's own needs root")
-	NeedProgram(t, "docker", "docker.io")
-	dockerd := NeedProgram(t, "dockerd", "docker.io")
+	embeddedtest.Program(t, "docker", "docker.io")
+	dockerd := embeddedtest.Program(t, "dockerd", "docker.io")
 	dir, err := os.MkdirTemp("", "amd") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -49,19 +50,30 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 		t.Fatal(err)
 	}
 	if o.Size != "" {
-		run(t, "mount", "-t", "tmpfs", "-o", "size="+o.Size, "tmpfs", root)
+		embeddedtest.Run(t, "mount", "-t", "tmpfs", "-o", "size="+o.Size, "tmpfs", root)
 	}
 	e := &Engine{Socket: "unix://" + filepath.Join(dir, "docker.sock"), Root: root}
 	args := []string{
 		dockerd, "--data-root", root, "--exec-root", filepath.Join(dir, "exec"), "-H", e.Socket,
 		"--pidfile", filepath.Join(dir, "pid"), "--live-restore=false",
 	}
-	if o.Namespace != nil {
-		args = append([]string{"nsenter", "--net=/run/netns/" + o.Namespace.Name}, args...)
+	if o.Host != nil {
+		args = append(o.Host.Enter(), args...)
 	} else {
 		args = append(args, "--bridge=none", "--iptables=false", "--ip6tables=false")
 	}
-	log := &syncBuffer{}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	said := func() string {
+		text, err := os.ReadFile(log.Name())
+		if err != nil {
+			return err.Error()
+		}
+		return string(text)
+	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -80,26 +92,26 @@ func Docker(t testing.TB, o EngineOptions) *Engine {
 			<-ended
 		}
 		if o.Size != "" {
-			run(t, "umount", "-l", root)
+			embeddedtest.Run(t, "umount", "-l", root)
 		}
 		// The daemon leaves its network namespace mounted.
 		_ = exec.Command("umount", "-l", filepath.Join(dir, "exec", "netns", "default")).Run()
+		if t.Failed() {
+			t.Logf("dockerd said:\n%s", tail(said(), 4000))
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("removing the engine's directory: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("dockerd said:\n%s", tail(log.String(), 4000))
 		}
 	})
 	deadline := time.Now().Add(time.Minute)
 	for e.try("version") != nil {
 		select {
 		case <-ended:
-			embeddedtest.Need(t, false, "dockerd does not start here: "+lastWords(log.String()))
+			embeddedtest.Need(t, false, "dockerd does not start here: "+lastWords(said()))
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("dockerd does not answer: %s", tail(log.String(), 1000))
+			t.Fatalf("dockerd does not answer: %s", tail(said(), 1000))
 		}
 	}
 	return e
@@ -112,7 +124,7 @@ func (e *Engine) try(args ...string) error {
 // Run runs the docker command against the engine.
 func (e *Engine) Run(t testing.TB, args ...string) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, "docker", append([]string{"-H", e.Socket}, args...)...))
+	return strings.TrimSpace(embeddedtest.Run(t, "docker", append([]string{"-H", e.Socket}, args...)...))
 }
 
 // Containers are the IDs of all containers, running or not.
@@ -132,45 +144,3 @@ func lastWords(log string) string {
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-// Netns is a network namespace that only this machine reaches, like a device
-// on a cable: its loopback is its own.
-type Netns struct {
-	Name string
-	// Outer and Inner are the addresses of this machine and of the device.
-	Outer, Inner string
-}
-
-// Namespace makes a network namespace; number tells those of one test binary
-// apart (1 to 250).
-func Namespace(t testing.TB, number int) *Netns {
-	t.Helper()
-	embeddedtest.Need(t, os.Getuid() == 0, "a network namespace needs root")
-	NeedProgram(t, "ip", "iproute2")
-	n := &Netns{
-		Name:  fmt.Sprintf("am%d-%d", os.Getpid(), number),
-		Outer: fmt.Sprintf("198.18.%d.1", number), // RFC 2544: benchmarking, never routed
-		Inner: fmt.Sprintf("198.18.%d.2", number),
-	}
-	out, err := exec.Command("ip", "netns", "add", n.Name).CombinedOutput()
-	embeddedtest.Need(t, err == nil, "no network namespaces here: "+string(out))
-	t.Cleanup(func() { run(t, "ip", "netns", "del", n.Name) })
-	veth := fmt.Sprintf("amv%d", number)
-	run(t, "ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", n.Name)
-	run(t, "ip", "addr", "add", n.Outer+"/30", "dev", veth)
-	run(t, "ip", "link", "set", veth, "up")
-	for _, args := range [][]string{{"addr", "add", n.Inner + "/30", "dev", "eth0"}, {"link", "set", "eth0", "up"}, {"link", "set", "lo", "up"}} {
-		run(t, "ip", append([]string{"-n", n.Name}, args...)...)
-	}
-	return n
-}
-
-// Cut takes the cable out, or plugs it in.
-func (n *Netns) Cut(t testing.TB, cut bool) {
-	t.Helper()
-	state := "up"
-	if cut {
-		state = "down"
-	}
-	run(t, "ip", "-n", n.Name, "link", "set", "eth0", state)
-}

@@ -17,22 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
-
-// NeedProgram is embeddedtest.Need for a program, whose path it returns.
-func NeedProgram(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
-	embeddedtest.Need(t, err == nil, "no "+name+" here (Debian's "+pkg+")")
-	return path
-}
 
 var (
 	programs   sync.Mutex

@@ -1,41 +1,55 @@
-// Package sshtest gives tests real SSH servers of OpenSSH, each on a loopback
-// port with a host key of its own.
+// Package sshtest gives tests real SSH servers of OpenSSH, on this machine or on
+// hosts of their own: network namespaces on a cable.
 package sshtest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
 // Server is an sshd that lets in one key.
 type Server struct {
 	// Alias is the name under which Config knows it.
 	Alias string
-	Port  int
+	// Addr and Port are where it listens.
+	Addr string
+	Port int
 	// Config is a client's configuration that reaches it (ssh -F): with the
 	// user, the key and the known host key.
 	Config string
-	// Dir holds keys and configurations.
+	// Dir holds its files: id, id.pub, host, host.pub, authorized_keys,
+	// known_hosts.
 	Dir string
+	// Fingerprint of its host key, "SHA256:…".
+	Fingerprint string
 
 	sshd *exec.Cmd
+	log  *buffer
 }
 
 // Options change a server.
 type Options struct {
-	// Command wraps the command that starts sshd, such as "ip netns exec x".
-	Command []string
-	// Listen is the address; "" is 127.0.0.1.
-	Listen string
-	// Config is added to sshd_config.
-	Config string
+	// Host is where it runs; nil is this machine.
+	Host *Host
+	// Env is set in every session.
+	Env map[string]string
+	// Force is sshd's ForceCommand.
+	Force string
+	// Lines are added to sshd_config.
+	Lines []string
 	// Unknown leaves the host key out of known_hosts.
 	Unknown bool
 }
@@ -44,89 +58,138 @@ type Options struct {
 // and fails in CI.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	sshd := program(t, "sshd")
-	keygen := program(t, "ssh-keygen")
-	dir, err := os.MkdirTemp("", "sshtest")
+	sshd := embeddedtest.Program(t, "sshd", "openssh-server")
+	keygen := embeddedtest.Program(t, "ssh-keygen", "openssh-client")
+	dir, err := os.MkdirTemp("", "sshtest") // outlives the processes of the server, which may still write
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Alias: "h" + filepath.Base(dir), Dir: dir}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	for _, name := range []string{"host", "id"} {
-		if out, err := exec.Command(keygen, "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", filepath.Join(dir, name)).CombinedOutput(); err != nil {
-			t.Fatalf("making a key: %v: %s", err, out)
+	s := &Server{Alias: "h" + filepath.Base(dir), Dir: dir, Addr: "127.0.0.1", log: &buffer{}}
+	s.Port = freePort(t)
+	if o.Host != nil {
+		s.Addr = o.Host.Inner
+	}
+	for _, key := range []string{"host", "id"} {
+		embeddedtest.Run(t, keygen, "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", filepath.Join(dir, key))
+	}
+	s.Fingerprint = strings.Fields(embeddedtest.Run(t, keygen, "-l", "-f", filepath.Join(dir, "host.pub")))[1]
+	s.write(t, "authorized_keys", s.read(t, "id.pub"))
+	s.write(t, "known_hosts", "")
+	if !o.Unknown {
+		s.Know(t, s)
+	}
+	s.write(t, "sshd_config", s.configuration(o))
+	s.Config = filepath.Join(dir, "ssh_config")
+	s.Configure(t, "")
+
+	if os.Getuid() == 0 { // where sshd separates its privileges
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
-	listen := o.Listen
-	if listen == "" {
-		listen = "127.0.0.1"
+	args := []string{sshd, "-D", "-e", "-f", filepath.Join(dir, "sshd_config")}
+	if o.Host != nil {
+		args = append(o.Host.Enter(), args...)
 	}
-	s.Port = 22
-	if len(o.Command) == 0 {
-		s.Port = freePort(t)
+	s.sshd = exec.Command(args[0], args[1:]...)
+	s.sshd.Stderr = s.log
+	s.sshd.WaitDelay = time.Second // sessions that outlive it hold its output
+	if err := s.sshd.Start(); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("sshd said:\n%s", s.log)
+		}
+	})
+	s.await(t)
+	return s
+}
+
+func (s *Server) configuration(o Options) string {
+	lines := []string{
+		"ListenAddress " + net.JoinHostPort(s.Addr, strconv.Itoa(s.Port)),
+		"HostKey " + filepath.Join(s.Dir, "host"),
+		"AuthorizedKeysFile " + filepath.Join(s.Dir, "authorized_keys"),
+		"PidFile none", "StrictModes no", "UsePAM no", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
+		"PermitRootLogin prohibit-password", "LogLevel VERBOSE", "PrintMotd no", "PrintLastLog no",
+		"MaxSessions 100",
+	}
+	var pairs []string
+	for k, v := range o.Env {
+		pairs = append(pairs, k+"="+v)
+	}
+	slices.Sort(pairs)
+	if len(pairs) > 0 {
+		lines = append(lines, "SetEnv "+strings.Join(pairs, " "))
+	}
+	if o.Force != "" {
+		lines = append(lines, "ForceCommand "+o.Force)
+	}
+	// The first value of an option wins.
+	return strings.Join(append(append(o.Lines[:len(o.Lines):len(o.Lines)], "MaxStartups 100"), lines...), "\n") + "\n"
+}
+
+// Configure writes the client's configuration anew, with lines ahead of its
+// own, which win.
+func (s *Server) Configure(t testing.TB, lines string) {
+	t.Helper()
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, "authorized_keys", s.read(t, "id.pub"))
-	if !o.Unknown {
-		s.Know(t, listen)
-	} else {
-		s.write(t, "known_hosts", "")
-	}
-	s.write(t, "sshd_config", fmt.Sprintf(`Port %d
-ListenAddress %s
-HostKey %s
-PidFile none
-AuthorizedKeysFile %s
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-LogLevel ERROR
-MaxStartups 100
-MaxSessions 100
-%s
-`, s.Port, listen, filepath.Join(dir, "host"), filepath.Join(dir, "authorized_keys"), o.Config))
-	s.Config = filepath.Join(dir, "ssh_config")
 	s.write(t, "ssh_config", fmt.Sprintf(`Host %s
+%s
   HostName %s
   Port %d
   User %s
   IdentityFile %s
   IdentitiesOnly yes
   UserKnownHostsFile %s
-  GlobalKnownHostsFile /dev/null
-`, s.Alias, listen, s.Port, me.Username, filepath.Join(dir, "id"), filepath.Join(dir, "known_hosts")))
-	_ = os.MkdirAll("/run/sshd", 0o755) // Debian's sshd wants it for privilege separation
-	args := append(append([]string{}, o.Command...), sshd, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
-	s.sshd = exec.Command(args[0], args[1:]...)
-	log, err := os.Create(filepath.Join(dir, "sshd.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.sshd.Stderr = log
-	err = s.sshd.Start()
-	_ = log.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.Kill()
-		if t.Failed() {
-			t.Logf("sshd said:\n%s", s.read(t, "sshd.log"))
-		}
-	})
-	s.await(t, net.JoinHostPort(listen, fmt.Sprint(s.Port)))
-	return s
+  GlobalKnownHostsFile none
+`, s.Alias, lines, s.Addr, s.Port, me.Username, filepath.Join(s.Dir, "id"), filepath.Join(s.Dir, "known_hosts")))
 }
 
-// Know puts the host key into known_hosts.
-func (s *Server) Know(t testing.TB, listen string) {
+// Know writes known_hosts: the server has the host key of another, or its own.
+func (s *Server) Know(t testing.TB, other *Server) {
 	t.Helper()
-	fields := strings.Fields(s.read(t, "host.pub"))
-	s.write(t, "known_hosts", fmt.Sprintf("[%s]:%d %s %s\n%s %s %s\n", listen, s.Port, fields[0], fields[1], listen, fields[0], fields[1]))
+	fields := strings.Fields(other.read(t, "host.pub"))
+	key := fields[0] + " " + fields[1]
+	s.write(t, "known_hosts", fmt.Sprintf("[%s]:%d %s\n%s %s\n", s.Addr, s.Port, key, s.Addr, key))
+}
+
+// Forget empties known_hosts.
+func (s *Server) Forget(t testing.TB) {
+	t.Helper()
+	s.write(t, "known_hosts", "")
+}
+
+// Logins is how many connections have logged in.
+func (s *Server) Logins() int { return strings.Count(s.log.String(), "Accepted publickey") }
+
+// Sessions are the processes that serve connections, children of the listener.
+func (s *Server) Sessions(t testing.TB) []int {
+	t.Helper()
+	pid := s.sshd.Process.Pid
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []int
+	for _, name := range tasks {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range strings.Fields(string(data)) {
+			if n, err := strconv.Atoi(f); err == nil {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
 }
 
 // Kill ends the server at once; sessions that run go on.
@@ -137,19 +200,15 @@ func (s *Server) Kill() {
 	}
 }
 
-func (s *Server) await(t testing.TB, address string) {
+func (s *Server) await(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		c, err := net.DialTimeout("tcp", address, time.Second)
+	embeddedtest.Await(t, "sshd", 10*time.Second, func() bool {
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(s.Addr, strconv.Itoa(s.Port)), time.Second)
 		if err == nil {
 			_ = c.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("sshd does not listen: %v\n%s", err, s.read(t, "sshd.log"))
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return err == nil
+	})
 }
 
 func (s *Server) write(t testing.TB, name, text string) {
@@ -168,22 +227,6 @@ func (s *Server) read(t testing.TB, name string) string {
 	return string(data)
 }
 
-func program(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + name)
-	}
-	if err != nil {
-		reason := "no " + name + " here (Debian's openssh-server)"
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must have what this test needs: " + reason)
-		}
-		t.Skip(reason)
-	}
-	return path
-}
-
 func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,4 +235,22 @@ func freePort(t testing.TB) int {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// buffer is written by one and read by another.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

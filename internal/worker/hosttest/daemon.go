@@ -1,3 +1,5 @@
+// Package hosttest gives tests BuildKit daemons, each on a machine of its own if
+// need be, that can be killed, stopped, cut off and filled up.
 package hosttest
 
 import (
@@ -15,13 +17,14 @@ import (
 
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 )
 
 // Options differ from one daemon to another. The zero value is a daemon in
 // this machine's network that builds this machine's platform.
 type Options struct {
 	// Host it runs on; nil for this machine.
-	Host *Host
+	Host *sshtest.Host
 	// Platforms it says it builds.
 	Platforms []string
 	// Parallel is how many steps run side by side; 0 for no bound.
@@ -75,8 +78,8 @@ func Start(t testing.TB, o Options) *Daemon {
 		t.Fatal(err)
 	}
 	if o.Size != "" {
-		run(t, "mount", "-t", "tmpfs", "-o", "size="+o.Size, "tmpfs", d.path("root"))
-		t.Cleanup(func() { run(t, "umount", "-l", d.path("root")) })
+		embeddedtest.Run(t, "mount", "-t", "tmpfs", "-o", "size="+o.Size, "tmpfs", d.path("root"))
+		t.Cleanup(func() { embeddedtest.Run(t, "umount", "-l", d.path("root")) })
 	}
 	if o.Port != 0 {
 		ip := "127.0.0.1"
@@ -201,7 +204,31 @@ func (d *Daemon) Kill() {
 
 // Stop freezes the daemon (SIGSTOP): it answers nobody, and its connections
 // stand.
-func (d *Daemon) Stop(t testing.TB) { d.signal(t, syscall.SIGSTOP) }
+func (d *Daemon) Stop(t testing.TB) {
+	t.Helper()
+	d.signal(t, syscall.SIGSTOP)
+	// The signal begins it; a busy machine takes a while to stop all threads.
+	embeddedtest.Await(t, "stop of the daemon", 10*time.Second, func() bool { return stopped(t, d.pid) })
+}
+
+// stopped tells whether no thread of a process runs any more (proc(5), state T).
+func stopped(t testing.TB, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range threads {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		if _, state, ok := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " "); !ok || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
 
 // Continue wakes it (SIGCONT).
 func (d *Daemon) Continue(t testing.TB) { d.signal(t, syscall.SIGCONT) }

@@ -1,7 +1,6 @@
 package hosttest
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,16 +9,15 @@ import (
 )
 
 // SSH starts an sshd on the daemon's host, whose sessions find buildctl and
-// with it the daemon. Options may add to its configuration.
+// with it the daemon. Options may add to its
+// configuration.
 func (d *Daemon) SSH(t testing.TB, o sshtest.Options) *sshtest.Server {
 	t.Helper()
-	if h := d.options.Host; h != nil {
-		o.Command, o.Listen = h.Command(), h.Inner
-	}
+	o.Host = d.options.Host
 	bin := t.TempDir()
 	if err := os.Symlink(d.buildctl, filepath.Join(bin, "buildctl")); err != nil {
 		t.Fatal(err)
 	}
-	o.Config += fmt.Sprintf("\nSetEnv PATH=%s:/usr/bin:/bin BUILDKIT_HOST=%s\n", bin, d.Unix())
+	o.Env = map[string]string{"PATH": bin + ":/usr/bin:/bin", "BUILDKIT_HOST": d.Unix()}
 	return sshtest.Start(t, o)
 }

@@ -1,7 +1,4 @@
-// Package hosttest gives tests machines of their own: network namespaces on a
-// cable, each with its BuildKit daemon, that can be killed, stopped, cut off
-// and filled up.
-package hosttest
+package sshtest
 
 import (
 	"fmt"
@@ -31,8 +28,7 @@ const cables = 1 << 14
 func NewHost(t testing.TB) *Host {
 	t.Helper()
 	embeddedtest.Need(t, os.Getuid() == 0, "a machine of the test's own needs root")
-	_, err := exec.LookPath("ip")
-	embeddedtest.Need(t, err == nil, "no ip here (Debian's iproute2)")
+	embeddedtest.Program(t, "ip", "iproute2")
 	// The kernel takes a name once, so tests of other processes get other numbers.
 	for range 100 {
 		n := rand.IntN(cables) //nolint:gosec // no secret, only unlikely to be taken
@@ -43,19 +39,19 @@ func NewHost(t testing.TB) *Host {
 			}
 			embeddedtest.Need(t, false, "no network namespaces here: "+strings.TrimSpace(string(out)))
 		}
-		t.Cleanup(func() { run(t, "ip", "netns", "del", h.Name) })
+		t.Cleanup(func() { embeddedtest.Run(t, "ip", "netns", "del", h.Name) })
 		net := fmt.Sprintf("10.231.%d.", n/64)
 		h.Outer, h.Inner = net+fmt.Sprint(n%64*4+1), net+fmt.Sprint(n%64*4+2)
-		run(t, "ip", "link", "add", h.veth, "type", "veth", "peer", "name", "eth0", "netns", h.Name)
-		run(t, "ip", "addr", "add", h.Outer+"/30", "dev", h.veth)
-		run(t, "ip", "link", "set", h.veth, "up")
+		embeddedtest.Run(t, "ip", "link", "add", h.veth, "type", "veth", "peer", "name", "eth0", "netns", h.Name)
+		embeddedtest.Run(t, "ip", "addr", "add", h.Outer+"/30", "dev", h.veth)
+		embeddedtest.Run(t, "ip", "link", "set", h.veth, "up")
 		for _, args := range [][]string{
 			{"link", "set", "lo", "up"},
 			{"addr", "add", h.Inner + "/30", "dev", "eth0"},
 			{"link", "set", "eth0", "up"},
 			{"route", "add", "default", "via", h.Outer},
 		} {
-			run(t, "ip", append([]string{"-n", h.Name}, args...)...)
+			embeddedtest.Run(t, "ip", append([]string{"-n", h.Name}, args...)...)
 		}
 		return h
 	}
@@ -63,25 +59,20 @@ func NewHost(t testing.TB) *Host {
 	return nil
 }
 
-// Command is how a program is started on the host.
+// Command is how a program is started on the host, with mounts of its own.
 func (h *Host) Command() []string { return []string{"ip", "netns", "exec", h.Name} }
+
+// Enter is how a program is started on the host with this machine's mounts.
+func (h *Host) Enter() []string { return []string{"nsenter", "--net=/run/netns/" + h.Name} }
 
 // Cut takes the cable out.
 func (h *Host) Cut(t testing.TB) {
 	t.Helper()
-	run(t, "ip", "link", "set", h.veth, "down")
+	embeddedtest.Run(t, "ip", "link", "set", h.veth, "down")
 }
 
 // Plug puts the cable back.
 func (h *Host) Plug(t testing.TB) {
 	t.Helper()
-	run(t, "ip", "link", "set", h.veth, "up")
-}
-
-func run(t testing.TB, name string, args ...string) {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("running %s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
+	embeddedtest.Run(t, "ip", "link", "set", h.veth, "up")
 }
