@@ -40,6 +40,14 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("device %q%s: %s: %v", e.Device, at, e.Kind, e.Err)
 }
 
+// Reason is the error without the device, for where that is named already.
+func (e *Error) Reason() string {
+	if e.Kind == Unreachable { // says no more
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%s: %v", e.Kind, e.Err)
+}
+
 func (e *Error) Unwrap() error { return e.Err }
 
 // Remedy is what to do next.

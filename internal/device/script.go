@@ -140,7 +140,7 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 	lost := l.lost(lostWait)
 	switch {
 	case lost != nil:
-		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", lost), Hint: "check the device's power and network, then run the same command again"}
+		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", unreachable(lost).Err), Hint: "check the device's power and network, then run the same command again"}
 	case !stdout.begun():
 		return o, &Error{Kind: NoShell, Err: fmt.Errorf("no POSIX shell answered (%s)", oneLine(o.before, werr)), Hint: "`ssh HOST sh -c true` must work: the user's login shell has to run what ssh hands it"}
 	}

@@ -61,7 +61,7 @@ func (w *Workspace) showReleased(p *plan.Plan, r *Record) error {
 		what = fmt.Sprintf("all %d tags were there already", len(r.Moves))
 	}
 	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back\n",
-		w.Streams.Err.Good("released"), ui.Duration(time.Since(r.Started)), what)
+		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what)
 	for _, t := range p.Published() {
 		tr := r.target(t.Name)
 		for _, tag := range t.Tags {

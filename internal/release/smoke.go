@@ -167,9 +167,20 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 	}
 	if err := report.Err(smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}); err != nil {
 		out.close()
-		return out, err
+		return out, &heldError{err}
 	}
 	return out, r.advance(Proven)
+}
+
+// heldError is what keeps a release from its tags.
+type heldError struct{ err error }
+
+func (e *heldError) Error() string { return e.err.Error() }
+func (e *heldError) Unwrap() error { return e.err }
+
+// Remedy is what to do next.
+func (e *heldError) Remedy() string {
+	return "no tag has moved; mend the image or the device and run `mage release` again, or make the device optional"
 }
 
 // verifyTags pulls each tag once on each device that ran its cases.
@@ -291,7 +302,11 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 	if err != nil {
 		return err
 	}
-	return report.Err(smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation})
+	policy := smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}
+	if len(o.Devices) > 0 || o.Ref != "" {
+		policy.Require = nil // who names devices or an image asks about those
+	}
+	return report.Err(policy)
 }
 
 // showSmoke is the matrix of devices and targets, then what went wrong.

@@ -96,6 +96,9 @@ func (w *Workspace) look(ctx context.Context, p *plan.Plan, spec *config.Worker)
 		v.Native = append(v.Native, config.FormatPlatform(n))
 	}
 	for _, r := range c.Platforms {
+		if r.Architecture == "amd64" && c.Host.Architecture == "amd64" {
+			continue // a level of its own processor, which is not declared
+		}
 		if name := config.FormatPlatform(r); !slices.Contains(v.Native, name) {
 			v.Emulated = append(v.Emulated, name)
 		}

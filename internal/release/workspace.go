@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -31,6 +32,7 @@ type Workspace struct {
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
+	opened  time.Time
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -43,7 +45,7 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 		return nil, fmt.Errorf("finding the working directory: %w", err)
 	}
 	status := ui.NewStatus(streams.Err)
-	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, status: status, traffic: &traffic{status: status}}
+	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, opened: time.Now(), status: status, traffic: &traffic{status: status}}
 	w.machine = sync.OnceValues(func() (*embedded.Machine, error) {
 		return embedded.New(w.Environ, w.report)
 	})

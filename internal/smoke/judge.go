@@ -107,13 +107,13 @@ func classify(err error) (Verdict, string) {
 	case errors.As(err, &d):
 		switch d.Kind {
 		case device.Unreachable, device.HostKey, device.Denied, device.NoShell, device.NoRuntime:
-			return Unreachable, d.Error()
+			return Unreachable, d.Reason()
 		case device.NotThere, device.DiskFull, device.NoRegistry, device.PullFailed, device.PullTimeout:
-			return PullFailed, d.Error()
+			return PullFailed, d.Reason()
 		case device.WrongPlatform:
-			return WrongPlatform, d.Error()
+			return WrongPlatform, d.Reason()
 		}
-		return Failed, d.Error()
+		return Failed, d.Reason()
 	case errors.As(err, &r):
 		if r.Stage == worker.RunPull {
 			return PullFailed, r.Error()

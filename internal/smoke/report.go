@@ -92,12 +92,13 @@ func (e *NotProvenError) Error() string {
 
 // Remedy is what to do next.
 func (e *NotProvenError) Remedy() string {
-	return "no tag has moved; mend the image or the device and run `mage release` again, or make the device optional"
+	return "mend the image or the device and run the same command again, or make the device optional"
 }
 
 // Err is a NotProvenError where the policy is not met, or nil.
 func (r *Report) Err(p Policy) error {
 	var problems []string
+	said := map[[2]string]bool{} // by target and platform
 	for _, x := range r.Results {
 		bad := x.Verdict.Bad() || x.Verdict == Emulated && p.Emulation == "forbid"
 		if bad && !x.Optional {
@@ -108,12 +109,13 @@ func (r *Report) Err(p Policy) error {
 			if !slices.Contains(problems, problem) {
 				problems = append(problems, problem)
 			}
+			said[[2]string{x.Target, x.Platform}] = true
 		}
 	}
 	for _, want := range p.Require {
 		name := config.FormatPlatform(want)
 		for _, u := range r.Unproven {
-			if u.Platform == name {
+			if u.Platform == name && !said[[2]string{u.Target, name}] {
 				problems = append(problems, fmt.Sprintf("%s for %s is required to pass on a device: %s", u.Target, name, u.Why))
 			}
 		}
