@@ -24,9 +24,8 @@ import (
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
-// crashPoints is how many moments of a release are tried: few where every
-// minute counts, 30 or more for the whole truth.
-var crashPoints = flag.Int("crash-points", 10, "how many moments of a release to kill it at")
+// crashPoints is how many moments of a release are tried.
+var crashPoints = flag.Int("crash-points", 30, "how many moments of a release to kill it at")
 
 // TestCrash kills releases with SIGKILL at requests to the registry and at
 // writes of the record, spread over a release. After each, the tags are as they

@@ -3,11 +3,11 @@ package chores
 import "context"
 
 // Soak runs at full size what tests do in small, with the race detector: a
-// release killed at 30 requests, 1,000 faults of a registry over 100 releases,
+// release killed at every request, 1,000 faults of a registry over 100 releases,
 // and 200 devices.
 func Soak(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"-run=^TestCrash$", "./tasks", "-crash-points=30"},
+		{"-run=^TestCrash$", "./tasks", "-crash-points=100"},
 		{"-run=^TestFaults$", "./internal/index", "-faults=1000"},
 		{"-run=^TestManyDevices$", "./internal/smoke", "-devices=200"},
 	} {
