@@ -98,8 +98,13 @@ func New(declared []Host, opts Options) (*Client, error) {
 		attempts: opts.Attempts,
 		backoff:  opts.Backoff,
 		progress: opts.Progress,
-		transport: &retrier{
-			next:     h,
+		transport: &resumer{
+			next: &retrier{
+				next:     h,
+				attempts: opts.Attempts,
+				backoff:  opts.Backoff,
+				maxWait:  opts.MaxWait,
+			},
 			attempts: opts.Attempts,
 			backoff:  opts.Backoff,
 			maxWait:  opts.MaxWait,
@@ -111,8 +116,8 @@ func New(declared []Host, opts Options) (*Client, error) {
 		remote.WithJobs(opts.Jobs),
 		remote.WithUserAgent(opts.UserAgent),
 		// The retrier has repeated what can be repeated by itself. What is
-		// left to the library is an upload broken in the middle, which must
-		// start again from its first request.
+		// left to the library is an upload broken in the middle that the
+		// resumer could not go on with: it starts again from its first request.
 		remote.WithRetryStatusCodes(),
 		remote.WithRetryPredicate(uploadBroken),
 		remote.WithRetryBackoff(remote.Backoff{Duration: opts.Backoff, Factor: 2, Jitter: 0.5, Steps: opts.Attempts}),

@@ -15,10 +15,9 @@ import (
 
 // CopyBlob brings a blob from the repository of one reference to that of
 // another: nothing is sent if it is there, it is mounted within a registry,
-// else streamed through and verified. An upload that breaks off starts again
-// from its beginning: the library sends a blob in one stream and keeps no place
-// to resume from. Layers that may not be distributed
-// (Windows base layers) stay where they are.
+// else streamed through and verified. An upload that breaks off goes on from
+// where the registry says that it has come, or starts again. Layers that may not
+// be distributed (Windows base layers) stay where they are.
 func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.Descriptor) error {
 	src, err := c.Parse(from)
 	if err != nil {

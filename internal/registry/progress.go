@@ -11,8 +11,8 @@ type Progress struct {
 	// Repository is where it goes, in full.
 	Repository string
 	Digest     godigest.Digest
-	// Done is how many of Size bytes are there. An upload that is repeated
-	// starts again from 0. The last report of a blob that arrived has Done
+	// Done is how many of Size bytes are there. An upload that broke off goes on
+	// from what the registry has, or from 0. The last report of a blob that arrived has Done
 	// equal to Size.
 	Done, Size int64
 	// Sent is how many bytes went over the network for it, by all attempts

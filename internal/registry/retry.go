@@ -88,12 +88,8 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			drain(resp)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-req.Context().Done():
-			timer.Stop()
+		if !sleep(req.Context(), wait) {
 			return nil, req.Context().Err()
-		case <-timer.C:
 		}
 	}
 }
