@@ -54,7 +54,7 @@ func (s *site) bake(b *testing.B, text string) {
 // how long that took.
 func (s *site) buildx(b *testing.B, workers ...string) func(args ...string) time.Duration {
 	b.Helper()
-	buildx := hosttest.Peer(b, "buildx")
+	buildx := embeddedtest.Peer(b, "buildx")
 	env := append(slices.Clone(s.env), "BUILDX_CONFIG="+b.TempDir())
 	call := func(args ...string) time.Duration {
 		b.Helper()

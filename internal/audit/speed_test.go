@@ -18,7 +18,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/audit"
-	"github.com/archmage-build/archmage/internal/worker/hosttest"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
 // large pushes 8 platforms of 5 layers of size bytes and returns the index,
@@ -77,7 +77,7 @@ func BenchmarkAudit(b *testing.B) {
 		}
 	})
 	b.Run("against crane", func(b *testing.B) {
-		crane := hosttest.Peer(b, "crane")
+		crane := embeddedtest.Peer(b, "crane")
 		cache := b.TempDir()
 		run(b, cache)
 		var cold, warm, theirs time.Duration

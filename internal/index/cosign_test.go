@@ -11,14 +11,13 @@ import (
 	"github.com/archmage-build/archmage/internal/sign"
 )
 
-// TestCosignVerifies lets cosign itself judge our signatures. CI does not have
-// it, as to build it takes minutes: TestSign verifies by sigstore's library.
+// TestCosignVerifies lets cosign itself judge our signatures.
 func TestCosignVerifies(t *testing.T) {
 	t.Parallel()
-	cosign, err := exec.LookPath("cosign")
-	if err != nil {
-		t.Skip("no cosign on this machine: go install github.com/sigstore/cosign/v3/cmd/cosign@latest")
+	if testing.Short() {
+		t.Skip("-short: to compile cosign takes minutes once")
 	}
+	cosign := embeddedtest.Peer(t, "cosign")
 	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
 	repo := embeddedtest.Registry(t) + "/cosigned"
 	d, _ := assembled(t, client, dir, repo, true)

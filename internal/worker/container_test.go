@@ -183,7 +183,7 @@ func TestExecTransports(t *testing.T) {
 	d := hosttest.Start(t, hosttest.Options{})
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\nprintf '%%s|' \"$(basename \"$0\")\" \"$@\" >>%s/called\necho >>%s/called\nexec %s --addr %s dial-stdio\n",
-		dir, dir, hosttest.Peer(t, "buildctl"), d.Unix())
+		dir, dir, embeddedtest.Peer(t, "buildctl"), d.Unix())
 	for _, name := range []string{"kubectl", "nerdctl"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
 			t.Fatal(err)

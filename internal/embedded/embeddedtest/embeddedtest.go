@@ -12,11 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded"
 )
@@ -51,52 +49,6 @@ func Main(m *testing.M) int {
 		code = max(code, 1)
 	}
 	return code
-}
-
-// Need skips the test for want of what reason names, except in CI, where all
-// must be there.
-func Need(t testing.TB, ok bool, reason string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") == "true":
-		t.Fatal("CI must have what this test needs: " + reason)
-	default:
-		t.Skip(reason)
-	}
-}
-
-// Program finds a program of a Debian package, as Need does.
-func Program(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
-	Need(t, err == nil, "no "+name+" here (Debian's "+pkg+")")
-	return path
-}
-
-// Run runs a program that must succeed, and returns what it prints.
-func Run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("running %s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// Await waits until ok, for a bounded time.
-func Await(t testing.TB, what string, limit time.Duration, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s within %s", what, limit)
-		}
-	}
 }
 
 // Worker returns the BuildKit daemon that the tests of this binary share. The

@@ -68,7 +68,7 @@ func Start(t testing.TB, o Options) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{Dir: dir, options: o, buildctl: Peer(t, "buildctl")}
+	d := &Daemon{Dir: dir, options: o, buildctl: embeddedtest.Peer(t, "buildctl")}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
 
 // Image writes the root file system of an image that runs BuildKit, as a tar
@@ -30,7 +31,7 @@ func Image(t testing.TB) string {
 		}
 	}
 	runc := part(t, embedded.Runc)
-	files := map[string]string{"bin/buildkitd": part(t, embedded.Buildkitd), "bin/runc": runc, "bin/buildctl": Peer(t, "buildctl")}
+	files := map[string]string{"bin/buildkitd": part(t, embedded.Buildkitd), "bin/runc": runc, "bin/buildctl": embeddedtest.Peer(t, "buildctl")}
 	for _, lib := range libraries(t, runc) {
 		files[lib[1:]] = lib
 	}

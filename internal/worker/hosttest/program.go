@@ -2,9 +2,6 @@ package hosttest
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/archmage-build/archmage/internal/embedded"
@@ -23,21 +20,4 @@ func part(t testing.TB, p embedded.Part) string {
 		embeddedtest.Need(t, false, "no "+string(p)+" on this machine: "+err.Error())
 	}
 	return path
-}
-
-// Peer is the path of a tool of .peers/go.mod, compiled into Go's cache where
-// it is not there.
-func Peer(t testing.TB, name string) string {
-	t.Helper()
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "tool", "-modfile=.peers/go.mod", "-n", name)
-	cmd.Dir = filepath.Dir(strings.TrimSpace(string(mod)))
-	path, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("compiling %s: %v", name, err)
-	}
-	return strings.TrimSpace(string(path))
 }
