@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd/platforms"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -126,11 +127,9 @@ func files(t *testing.T, dir string) []string {
 	return found
 }
 
-// TestLayoutIsReadable reads a draft with a library that is not ours.
-func TestLayoutIsReadable(t *testing.T) {
-	t.Parallel()
-	client, dir := newClient(t), t.TempDir()
-	d, images := assembled(t, client, dir, registrytest.Serve(t)+"/hello", true)
+// read opens the only draft of a layout with a library that is not ours.
+func read(t *testing.T, dir string, d *index.Draft) (v1.ImageIndex, *v1.IndexManifest) {
+	t.Helper()
 	path, err := layout.FromPath(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +153,15 @@ func TestLayoutIsReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return idx, manifest
+}
+
+// TestLayoutIsReadable reads a draft with a library that is not ours.
+func TestLayoutIsReadable(t *testing.T) {
+	t.Parallel()
+	client, dir := newClient(t), t.TempDir()
+	d, images := assembled(t, client, dir, registrytest.Serve(t)+"/hello", true)
+	idx, manifest := read(t, dir, d)
 	for i, text := range asked {
 		desc := manifest.Manifests[2*i]
 		img, err := idx.Image(desc.Digest)

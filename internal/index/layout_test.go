@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/archmage-build/archmage/internal/index"
@@ -26,37 +25,18 @@ func TestFill(t *testing.T) {
 	if err := index.Fill(t.Context(), client, d); err != nil {
 		t.Fatal(err)
 	}
-	path, err := layout.FromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	top, err := path.ImageIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed, err := top.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	idx, err := top.ImageIndex(listed.Manifests[0].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := idx.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := 0
+	idx, manifest := read(t, dir, d)
+	layers := 0
 	for _, desc := range manifest.Manifests {
 		img, err := idx.Image(desc.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		layers, err := img.Layers()
+		of, err := img.Layers()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, layer := range layers {
+		for _, layer := range of {
 			want, err := layer.Digest()
 			if err != nil {
 				t.Fatal(err)
@@ -70,15 +50,15 @@ func TestFill(t *testing.T) {
 			if err != nil || digest.FromBytes(content).String() != want.String() {
 				t.Errorf("layer %s: %d bytes, %v", want, len(content), err)
 			}
-			read++
+			layers++
 		}
 	}
-	if read != 4*2+4*2 {
-		t.Errorf("%d layers, want 16", read)
+	if layers != 4*2+4*2 {
+		t.Errorf("%d layers, want 16", layers)
 	}
 
 	// A later step neither loses them nor reads them again.
-	d, err = index.Annotate(dir, "hello", []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}}, nil)
+	d, err := index.Annotate(dir, "hello", []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
 )
 
@@ -31,11 +32,10 @@ func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := w.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	return w.locked(p, func(client *registry.Client) error { return w.rollback(ctx, p, client, o) })
+}
+
+func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry.Client, o RollbackOptions) error {
 	r, err := w.newRecord(KindRollback)
 	if err != nil {
 		return err
@@ -50,10 +50,6 @@ func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
 	}
 	if o.DryRun {
 		return w.showMoves(r.Moves)
-	}
-	client, err := w.client(p)
-	if err != nil {
-		return err
 	}
 	if err := w.registries(ctx, onlyRegistries(p), client); err != nil {
 		return err

@@ -156,16 +156,21 @@ func (w *Workspace) alone(s Selection, do func(*plan.Plan, *registry.Client) err
 	if err != nil {
 		return err
 	}
+	return w.locked(p, func(client *registry.Client) error { return do(p, client) })
+}
+
+// locked runs what changes the state or the registries of a plan.
+func (w *Workspace) locked(p *plan.Plan, do func(*registry.Client) error) error {
+	client, err := w.client(p)
+	if err != nil {
+		return err
+	}
 	unlock, err := w.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	client, err := w.client(p)
-	if err != nil {
-		return err
-	}
-	return do(p, client)
+	return do(client)
 }
 
 // client talks to the registries of the plan.
