@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,9 +50,15 @@ func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
 		return err
 	}
 	defer fleet.close()
-	views := make([]deviceView, len(p.Devices))
+	var specs []*config.Device
+	for _, spec := range p.Devices {
+		if len(o.Devices) == 0 || slices.Contains(o.Devices, spec.Name) {
+			specs = append(specs, spec)
+		}
+	}
+	views := make([]deviceView, len(specs))
 	var group sync.WaitGroup
-	for i, spec := range p.Devices {
+	for i, spec := range specs {
 		group.Go(func() { views[i] = w.lookAt(ctx, fleet, p, spec) })
 	}
 	group.Wait()
@@ -174,7 +181,7 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 		title = "WOULD GO"
 	}
 	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "KEPT"})
+	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "NOTE"})
 	t.Empty = "no image of these repositories is on the devices\n"
 	var sum int64
 	for i, d := range fleet.devices {
@@ -183,11 +190,17 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 		}
 		sum += reports[i].Bytes
 		for _, im := range reports[i].Images {
-			kept := im.Problem
-			if len(im.UsedBy) > 0 && !im.Removed {
-				kept = "in use by " + strings.Join(im.UsedBy, ", ") + "; -stop ends it"
+			note, by := im.Problem, strings.Join(im.UsedBy, ", ")
+			switch {
+			case by == "":
+			case im.Removed:
+				note = "ended " + by + ", which used it"
+			case o.DryRun && o.Stop:
+				note = "ends " + by + ", which uses it"
+			case note == "":
+				note = "kept: in use by " + by + "; -stop ends it"
 			}
-			t.Row(d.Spec.Name, strings.Join(im.Names, ", "), ui.Bytes(im.Bytes), kept)
+			t.Row(d.Spec.Name, strings.Join(im.Names, ", "), ui.Bytes(im.Bytes), note)
 		}
 		for _, c := range reports[i].Containers {
 			t.Row(d.Spec.Name, "container "+c, "", "")
