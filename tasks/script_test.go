@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	_ "github.com/archmage-build/archmage/tasks" // what is compiled and run here: go test must not take an old result for it
 )
 
 func TestMain(m *testing.M) {
