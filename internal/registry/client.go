@@ -105,9 +105,8 @@ func New(declared []Host, opts Options) (*Client, error) {
 				backoff:  opts.Backoff,
 				maxWait:  opts.MaxWait,
 			},
-			attempts: opts.Attempts,
-			backoff:  opts.Backoff,
-			maxWait:  opts.MaxWait,
+			backoff: opts.Backoff,
+			maxWait: opts.MaxWait,
 		},
 	}
 	remoteOpts := []remote.Option{

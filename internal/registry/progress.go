@@ -2,6 +2,7 @@ package registry
 
 import (
 	"io"
+	"sync"
 
 	godigest "github.com/opencontainers/go-digest"
 )
@@ -23,7 +24,17 @@ type Progress struct {
 // meter counts what an upload reads of a blob.
 type meter struct {
 	report   func(Progress)
+	mu       sync.Mutex // a request that broke off may still read
 	progress Progress
+}
+
+func (m *meter) count(done, sent int64) {
+	m.mu.Lock()
+	m.progress.Done += done
+	m.progress.Sent += sent
+	p := m.progress
+	m.mu.Unlock()
+	m.report(p)
 }
 
 // open wraps one attempt. Attempts of one blob follow each other.
@@ -36,7 +47,9 @@ func (m *meter) open(open func() (io.ReadCloser, error)) func() (io.ReadCloser, 
 		if err != nil {
 			return nil, err
 		}
+		m.mu.Lock()
 		m.progress.Done = 0
+		m.mu.Unlock()
 		return &metered{ReadCloser: body, meter: m}, nil
 	}
 }
@@ -46,8 +59,11 @@ func (m *meter) arrived() {
 	if m.report == nil {
 		return
 	}
+	m.mu.Lock()
 	m.progress.Done = m.progress.Size
-	m.report(m.progress)
+	p := m.progress
+	m.mu.Unlock()
+	m.report(p)
 }
 
 type metered struct {
@@ -58,9 +74,7 @@ type metered struct {
 func (b *metered) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 {
-		b.meter.progress.Done += int64(n)
-		b.meter.progress.Sent += int64(n)
-		b.meter.report(b.meter.progress)
+		b.meter.count(int64(n), int64(n))
 	}
 	return n, err
 }

@@ -3,11 +3,13 @@ package registry
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -36,7 +38,7 @@ func newBadLine(registry string, every int64, breaks int64) *badLine {
 
 func (l *badLine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPatch {
-		body := &broken{ReadCloser: r.Body, line: l, left: -1}
+		body := &breaking{ReadCloser: r.Body, line: l, left: -1}
 		if l.left.Add(-1) >= 0 {
 			body.left = l.every
 		}
@@ -45,13 +47,13 @@ func (l *badLine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.forward.ServeHTTP(w, r)
 }
 
-type broken struct {
+type breaking struct {
 	io.ReadCloser
 	line *badLine
 	left int64 // -1: to the end
 }
 
-func (b *broken) Read(p []byte) (int, error) {
+func (b *breaking) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, errLine
 	}
@@ -109,6 +111,69 @@ func TestUploadGoesOn(t *testing.T) {
 type seekable struct{ *bytes.Reader }
 
 func (seekable) Close() error { return nil }
+
+// A token that expires meanwhile is renewed, and the upload goes on.
+func TestUploadGoesOnWithNewToken(t *testing.T) {
+	t.Parallel()
+	content := bytes.Repeat([]byte("layer"), 1<<20)
+	desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: digest.FromBytes(content), Size: int64(len(content))}
+	line := newBadLine(distribution(t, "", ""), 1<<20, 3)
+	var tokens, refused atomic.Int64
+	var patches sync.Once
+	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			_, _ = fmt.Fprintf(w, `{"token":"t%d"}`, tokens.Add(1))
+			return
+		}
+		if r.Header.Get("Authorization") != fmt.Sprintf("Bearer t%d", tokens.Load()) {
+			refused.Add(1)
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if r.Method == http.MethodPatch {
+			patches.Do(func() { tokens.Add(1) }) // the token expires while the first part goes up
+		}
+		line.ServeHTTP(w, r)
+	}))
+	c := newTestClient(t, nil, Options{})
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	if err := c.PutBlob(t.Context(), host+"/token-expires", desc, open); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := c.Blob(t.Context(), host+"/token-expires", desc, 8<<20); err != nil || !bytes.Equal(raw, content) {
+		t.Errorf("%d bytes arrived, %v", len(raw), err)
+	}
+	if refused.Load() < 2 || line.left.Load() >= 0 {
+		t.Errorf("no token expired in the upload (%d refusals)", refused.Load())
+	}
+	if sent := line.sent.Load(); sent > desc.Size*3/2 {
+		t.Errorf("%d bytes came by, of a blob of %d", sent, desc.Size)
+	}
+}
+
+// A registry that knows the place but takes no parts is sent the whole again.
+func TestUploadTakesNoParts(t *testing.T) {
+	t.Parallel()
+	content := bytes.Repeat([]byte("layer"), 1<<20)
+	desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: digest.FromBytes(content), Size: int64(len(content))}
+	line := newBadLine(distribution(t, "", ""), 1<<20, 2)
+	repo := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		line.ServeHTTP(w, r)
+	})) + "/whole"
+	c := newTestClient(t, nil, Options{})
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	if err := c.PutBlob(t.Context(), repo, desc, open); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := c.Blob(t.Context(), repo, desc, 8<<20); err != nil || !bytes.Equal(raw, content) {
+		t.Errorf("%d bytes arrived, %v", len(raw), err)
+	}
+}
 
 // A registry that keeps no place is sent the whole again.
 func TestUploadWithoutPlace(t *testing.T) {

@@ -125,6 +125,12 @@ func transient(err error) bool {
 		return dns.IsTemporary && !dns.IsNotFound
 	}
 	var timeout net.Error
+	// HTTP/2's errors are texts only (net/http's bundled x/net/http2).
+	for _, text := range []string{"http2: server sent GOAWAY", "http2: client connection lost", "stream error: stream ID"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, net.ErrClosed) ||
@@ -159,8 +165,13 @@ func uploadBroken(err error) bool {
 		if answer.Request == nil || repeatable(answer.Request) {
 			return false
 		}
-		// 404 and 416 say that the upload session is lost.
-		return busy(answer.StatusCode) || answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
+		switch answer.StatusCode {
+		case http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable: // the upload session is lost
+			return true
+		case http.StatusUnauthorized: // a token that was good for its first request has expired
+			return true
+		}
+		return busy(answer.StatusCode)
 	}
 	return transient(err)
 }
