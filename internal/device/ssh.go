@@ -59,7 +59,11 @@ func unreachable(err error) *Error {
 	if !errors.As(err, &e) {
 		return &Error{Kind: Unreachable, Err: err}
 	}
-	return &Error{Kind: kinds[e.Kind], Err: errors.New(clip(e.Reason)), Hint: e.Hint}
+	out := &Error{Kind: kinds[e.Kind], Err: errors.New(clip(e.Reason)), Hint: e.Hint}
+	if e.Kind == openssh.HostKey {
+		out.Hint += "; or give the device host_key = \"SHA256:…\" or, for a new one, accept_new = true"
+	}
+	return out
 }
 
 var kinds = map[openssh.Kind]Kind{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
@@ -36,7 +37,15 @@ func clientArgs(dir, host string, o Options) ([]string, error) {
 	seconds := max(1, int((o.ConnectTimeout+time.Second-1)/time.Second))
 	text := fmt.Sprintf(hopConfig, seconds)
 	if o.Config != "" {
-		text += fmt.Sprintf("Include %q\n", o.Config)
+		// What Include does not find it passes over, and looks for below ~/.ssh.
+		path, err := filepath.Abs(o.Config)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return nil, &Error{Host: host, Kind: Unreachable, Reason: "its ssh configuration cannot be read: " + err.Error(), Hint: "mend ARCHMAGE_SSH_CONFIG, or unset it to use ~/.ssh/config"}
+		}
+		text += fmt.Sprintf("Include %q\n", path)
 	} else {
 		text += "Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
 	}
@@ -60,8 +69,8 @@ func clientArgs(dir, host string, o Options) ([]string, error) {
 	case o.AcceptNew:
 		args = append(args, "-o", "StrictHostKeyChecking=accept-new")
 	}
-	for _, e := range o.Extra {
-		args = append(args, "-o", e)
+	if o.Port != 0 {
+		args = append(args, "-p", strconv.Itoa(o.Port))
 	}
 	return append(args, "--", host, "exec cat"), nil
 }

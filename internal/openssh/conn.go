@@ -36,17 +36,17 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// Config is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	Config string
-	// Extra are further options of the form "Key=Value" (ssh -o).
-	Extra []string
+	// Port, if not 0, counts before that of the configuration.
+	Port int
 }
 
 // Conn is a connection that all commands to one host share: an OpenSSH client
 // that stays, and through whose control socket all else goes.
 type Conn struct {
 	host    string
+	options Options
 	program string
 	dir     string
-	pinned  bool
 	client  *exec.Cmd
 	stdin   io.Closer
 	said    *output
@@ -62,11 +62,11 @@ const echo = "archmage-echo"
 // error of the connection is an *Error.
 func Dial(ctx context.Context, host string, o Options) (_ *Conn, err error) {
 	if host == "" || strings.HasPrefix(host, "-") {
-		return nil, &Error{Host: host, Kind: Unreachable, Reason: "is no host name", Hint: "write it as for ssh: user@host or an alias of ~/.ssh/config"}
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: "that is no host name", Hint: "write it as for ssh: user@host or an alias of ~/.ssh/config"}
 	}
 	program, err := exec.LookPath("ssh")
 	if err != nil {
-		return nil, &Error{Host: host, Kind: Unreachable, Reason: "cannot be reached: there is no ssh on this machine", Hint: "install OpenSSH's client (Debian, Ubuntu: apt-get install openssh-client)"}
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: "there is no ssh on this machine", Hint: "install OpenSSH's client (Debian, Ubuntu: apt-get install openssh-client)"}
 	}
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = DefaultConnectTimeout
@@ -75,7 +75,7 @@ func Dial(ctx context.Context, host string, o Options) (_ *Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{host: host, program: program, dir: dir, pinned: o.HostKey != "", said: &output{}, done: make(chan struct{})}
+	c := &Conn{host: host, program: program, options: o, dir: dir, said: &output{}, done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = c.Close() // why it failed is known
@@ -97,7 +97,7 @@ func Dial(ctx context.Context, host string, o Options) (_ *Conn, err error) {
 	case <-c.done:
 		return nil, c.explain()
 	case <-timeout.C:
-		return nil, &Error{Host: host, Kind: Unreachable, Reason: fmt.Sprintf("does not answer in time (%s)", o.ConnectTimeout), Hint: "check the network and the host; try `ssh " + host + "`"}
+		return nil, &Error{Host: host, Kind: Unreachable, Reason: fmt.Sprintf("it does not answer in time (%s)", o.ConnectTimeout), Hint: "check the network and the host; try `" + c.login() + "`"}
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -132,6 +132,7 @@ func (c *Conn) start(args []string) (in chan struct{}, err error) {
 			// A banner may come ahead of it.
 			if !answered && strings.HasSuffix(lines.Text(), echo) {
 				answered = true
+				c.said.answered()
 				close(in)
 			}
 		}
@@ -140,9 +141,6 @@ func (c *Conn) start(args []string) (in chan struct{}, err error) {
 	}()
 	return in, nil
 }
-
-// Host is the host as it was given.
-func (c *Conn) Host() string { return c.host }
 
 // HostKey is the key that the host showed, such as "ssh-ed25519 SHA256:…".
 func (c *Conn) HostKey() string { return c.said.hostKey() }
@@ -163,7 +161,10 @@ func (c *Conn) Err() error {
 // Close ends the connection and everything that runs over it.
 func (c *Conn) Close() error {
 	if c.client != nil {
-		_ = c.stdin.Close() // the remote cat ends, and the client with it
+		// The remote cat ends with its input, and the client when told: else it
+		// waits for connections that are forwarded.
+		_ = c.stdin.Close()
+		_ = c.client.Process.Signal(os.Interrupt)
 		patience := time.NewTimer(grace)
 		defer patience.Stop()
 		select {

@@ -193,7 +193,7 @@ func TestKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Forward(t.Context(), openssh.Forward{Remote: os.Getenv("OPENSSH_TEST_PORT"), Local: "127.0.0.1:1"}); err != nil {
+		if err := c.Forward(t.Context(), openssh.Forward{Remote: os.Getenv("OPENSSH_TEST_REMOTE"), Local: os.Getenv("OPENSSH_TEST_LOCAL")}); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = os.Stdout.WriteString("forwarded\n")
@@ -206,8 +206,13 @@ func TestKilled(t *testing.T) {
 	}
 	at := l.Addr().String()
 	_ = l.Close()
+	local, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Close() })
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-	cmd.Env = append(os.Environ(), "OPENSSH_TEST_CONFIG="+s.Config, "OPENSSH_TEST_HOST="+s.Alias, "OPENSSH_TEST_PORT="+at)
+	cmd.Env = append(os.Environ(), "OPENSSH_TEST_CONFIG="+s.Config, "OPENSSH_TEST_HOST="+s.Alias, "OPENSSH_TEST_REMOTE="+at, "OPENSSH_TEST_LOCAL="+local.Addr().String())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -217,10 +222,18 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
+	// A connection through it stays open on both sides.
+	conn, dialErr := net.Dial("tcp", at)
+	if dialErr == nil {
+		t.Cleanup(func() { _ = conn.Close() })
+		if other, err := local.Accept(); err == nil {
+			t.Cleanup(func() { _ = other.Close() })
+		}
+	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if line != "forwarded\n" {
-		t.Fatalf("the process said %q (%v)", line, err)
+	if line != "forwarded\n" || dialErr != nil {
+		t.Fatalf("the process said %q (%v, %v)", line, err, dialErr)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if l, err := net.Listen("tcp", at); err == nil {

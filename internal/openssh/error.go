@@ -2,7 +2,11 @@ package openssh
 
 import (
 	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
+
+	"al.essio.dev/pkg/shellescape"
 )
 
 // Kind is the class of what is wrong with a host.
@@ -37,10 +41,10 @@ var reasons = []struct {
 	says, means, hint string
 	kind              Kind
 }{
-	{"HOST IDENTIFICATION HAS CHANGED", "the host key has changed", "if the host was installed anew, remove the old key with `ssh-keygen -R HOST` and compare the new one; if not, somebody stands between you and it", HostKey},
-	{"Host key verification failed", "the host key is not known", "log in once with `ssh HOST` and compare the key with the one the host has (`ssh-keygen -lf`)", HostKey},
+	{"HOST IDENTIFICATION HAS CHANGED", "the host key has changed", "if the host was installed anew, remove the old key with `ssh-keygen -R NAME` and compare the new one; if not, somebody stands between you and it", HostKey},
+	{"Host key verification failed", "the host key is not known", "log in once with `LOGIN` and compare the key with the one the host has (`ssh-keygen -lf`)", HostKey},
 	{"No matching host key type", "no common kind of host key", "give the host a current OpenSSH, or allow the old algorithms for it in ~/.ssh/config", HostKey},
-	{"Permission denied", "it let nobody in", "`ssh -o BatchMode=yes HOST true` must work: the user, and a key that needs no question (agent, IdentityFile, ssh-copy-id)", Denied},
+	{"Permission denied", "it let nobody in", "`LOGIN true` must work without a question: the user, and a key (agent, IdentityFile, ssh-copy-id)", Denied},
 	{"Too many authentication failures", "too many keys were tried", "name the key for this host in ~/.ssh/config: IdentityFile, IdentitiesOnly yes", Denied},
 	{"Could not resolve hostname", "the name is not known", "check the spelling, or give it an entry in ~/.ssh/config", Unreachable},
 	{"Connection refused", "connection refused", "check that sshd runs on the host, and its port", Unreachable},
@@ -57,7 +61,7 @@ var reasons = []struct {
 // explain turns what OpenSSH printed into words.
 func (c *Conn) explain() *Error {
 	text, key := c.said.text(), c.said.hostKey()
-	e := &Error{Host: c.host, Kind: Unreachable, Reason: culprit(text), Hint: "try `ssh -o BatchMode=yes HOST true` and see what it says"}
+	e := &Error{Host: c.host, Kind: Unreachable, Reason: culprit(text), Hint: "`LOGIN true` must work without a question: the account has to be allowed to run commands, two at a time (MaxSessions in its sshd_config)"}
 	if key != "" {
 		e.Reason = "the connection ended: " + culprit(text)
 	}
@@ -67,7 +71,7 @@ func (c *Conn) explain() *Error {
 		}
 		e.Kind, e.Reason, e.Hint = r.kind, r.means, r.hint
 		if r.kind == HostKey && key != "" {
-			if c.pinned { // known_hosts has not been asked
+			if c.options.HostKey != "" { // known_hosts has not been asked
 				e.Reason, e.Hint = "the host key is not the pinned one", "compare the key with the one the host has (`ssh-keygen -lf`); if it is right, write it as host_key"
 			}
 			e.Reason += " (it showed " + key + ")"
@@ -79,8 +83,36 @@ func (c *Conn) explain() *Error {
 		e.Reason = "its jump host: " + e.Reason
 		e.Hint = "check the jump host by itself (ProxyJump or ProxyCommand of ~/.ssh/config), and that it reaches the host"
 	}
-	e.Hint = strings.ReplaceAll(e.Hint, "HOST", c.host)
+	e.Hint = strings.NewReplacer("LOGIN", c.login(), "NAME", c.knownAs()).Replace(e.Hint)
 	return e
+}
+
+// login is the command that a person types to get to the host.
+func (c *Conn) login() string {
+	words := []string{"ssh"}
+	if c.options.Config != "" {
+		words = append(words, "-F", c.options.Config)
+	}
+	if c.options.Port != 0 {
+		words = append(words, "-p", strconv.Itoa(c.options.Port))
+	}
+	return shellescape.QuoteCommand(append(words, c.host))
+}
+
+// knownAs is the host's name in known_hosts, if no alias gives it another.
+func (c *Conn) knownAs() string {
+	name, port := c.host, ""
+	if c.options.Port != 0 {
+		port = strconv.Itoa(c.options.Port)
+	}
+	if u, err := url.Parse(c.host); err == nil && u.Scheme == "ssh" {
+		name, port = u.Hostname(), u.Port()
+	}
+	name = name[strings.LastIndexByte(name, '@')+1:]
+	if port != "" && port != "22" {
+		name = shellescape.Quote("[" + name + "]:" + port)
+	}
+	return name
 }
 
 // culprit is the first line in which ssh itself names what failed, else the

@@ -21,8 +21,15 @@ const controlTimeout = 15 * time.Second
 
 // Forward adds an address of this side to the host's.
 func (c *Conn) Forward(ctx context.Context, f Forward) error {
-	if err := c.control(ctx, "forward", "-R", f.Remote+":"+f.Local); err != nil {
-		return &Error{Host: c.host, Kind: Unreachable, Reason: fmt.Sprintf("does not let us listen on its %s: %v", f.Remote, err),
+	err := c.control(ctx, "forward", "-R", f.Remote+":"+f.Local)
+	switch gone := c.Err(); {
+	case err == nil:
+	case gone != nil:
+		return gone
+	case ctx.Err() != nil, errors.Is(err, errNoAnswer):
+		return err
+	default:
+		return &Error{Host: c.host, Kind: Unreachable, Reason: fmt.Sprintf("it does not let us listen on its %s: %v", f.Remote, err),
 			Hint: "free the port on the host, and allow AllowTcpForwarding in its sshd_config"}
 	}
 	return nil

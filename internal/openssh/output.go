@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// maxLines and maxLine bound what is kept of what the client says.
+// maxLines and maxLine bound what is kept of what the client says: its last
+// lines.
 const (
 	maxLines = 50
 	maxLine  = 4 << 10
@@ -18,6 +19,8 @@ type output struct {
 	pending []byte
 	lines   []string
 	key     string
+	// connected says that only the last line counts.
+	connected bool
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -49,9 +52,18 @@ func (o *output) line(text string) {
 			return
 		}
 	}
-	if strings.TrimSpace(text) != "" && len(o.lines) < maxLines {
+	if strings.TrimSpace(text) != "" {
 		o.lines = append(o.lines, text)
+		o.lines = o.lines[max(0, len(o.lines)-maxLines):]
 	}
+}
+
+// answered notes that the host is there: what ends the connection from now on
+// is in the last line, and those before are of what ran over it.
+func (o *output) answered() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines, o.connected = nil, true
 }
 
 func (o *output) hostKey() string {
@@ -63,5 +75,9 @@ func (o *output) hostKey() string {
 func (o *output) text() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return strings.TrimSpace(strings.Join(append(o.lines[:len(o.lines):len(o.lines)], string(o.pending)), "\n"))
+	text := strings.TrimSpace(strings.Join(append(o.lines[:len(o.lines):len(o.lines)], string(o.pending)), "\n"))
+	if o.connected {
+		return text[strings.LastIndexByte(text, '\n')+1:]
+	}
+	return text
 }

@@ -54,6 +54,9 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
+	if e.Holder == "" { // it has just begun, or Windows does not let us read
+		return "another release is under way here"
+	}
 	return fmt.Sprintf("another release is under way here (%s)", e.Holder)
 }
 

@@ -18,15 +18,15 @@ import (
 // registries brings up the embedded ones that the plan pushes to and asks the
 // others whether they answer.
 func (w *Workspace) registries(ctx context.Context, p *plan.Plan, client *registry.Client) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	for _, host := range p.Hosts() {
 		g.Go(func() error {
 			if p.Registry(host).Embedded {
-				if err := w.startRegistry(ctx, host); err != nil {
+				if err := w.startRegistry(gctx, host); err != nil {
 					return err
 				}
 			}
-			return client.Ping(ctx, host)
+			return client.Ping(gctx, host)
 		})
 	}
 	return interrupted(ctx, g.Wait())

@@ -269,6 +269,22 @@ func (r *Record) reached(s Step) bool {
 	return slices.Index(stepOrder, r.Step) >= slices.Index(stepOrder, s)
 }
 
+// built says whether this run has built anything, which asked the registries
+// whether they take a push.
+func (r *Record) built() bool {
+	return slices.ContainsFunc(r.Targets, func(t *TargetRecord) bool {
+		return slices.ContainsFunc(t.Children, func(c *ChildRecord) bool { return !c.Kept })
+	})
+}
+
+// moves says whether a tag named something else than it shall when the release
+// began.
+func (r *Record) moves() bool {
+	return slices.ContainsFunc(r.Targets, func(t *TargetRecord) bool {
+		return slices.ContainsFunc(t.Tags, func(tag string) bool { return r.Before[tag] != t.Index })
+	})
+}
+
 // target returns the record of a target, or nil.
 func (r *Record) target(name string) *TargetRecord {
 	for _, t := range r.Targets {

@@ -27,6 +27,11 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err := w.annotate(p, r); err != nil {
 			return err
 		}
+		if !r.built() && r.moves() {
+			if err := w.mayPush(ctx, p, client); err != nil {
+				return err
+			}
+		}
 		if err := r.advance(Assembled); err != nil {
 			return err
 		}

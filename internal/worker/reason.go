@@ -63,7 +63,7 @@ func hint(address string) string {
 	case "tcp":
 		return "check that buildkitd listens on that address (buildkitd --addr) and that the tls block fits, then run `mage workers`"
 	case "ssh":
-		return "try `ssh` with the same host and `buildctl debug workers` there; archmage uses your ssh configuration as it is, in batch mode"
+		return "try `ssh` with the same host and `buildctl debug workers` there; archmage uses your ssh configuration, in batch mode and with strict host keys"
 	case "docker-container", "podman-container", "nerdctl-container":
 		return "check that the container runs (" + strings.TrimSuffix(scheme, "-container") + " ps) and holds buildkitd and buildctl"
 	case "kube-pod":

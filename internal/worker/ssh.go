@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/docker/cli/cli/connhelper/commandconn"
@@ -15,33 +16,35 @@ import (
 
 // sshTarget takes ssh://[user@]host[:port][/path/to/buildkitd.sock] apart. The
 // host may be an alias of ~/.ssh/config.
-func sshTarget(address string) (host, socket string, extra []string, err error) {
+func sshTarget(address string) (host, socket string, port int, err error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", "", nil, fmt.Errorf("%q is not of the form ssh://[user@]host[:port][/path/to/buildkitd.sock]", address)
+		return "", "", 0, fmt.Errorf("%q is not of the form ssh://[user@]host[:port][/path/to/buildkitd.sock]", address)
 	}
 	host = u.Hostname()
 	if u.User != nil {
 		if _, set := u.User.Password(); set {
-			return "", "", nil, errors.New("a password in an ssh:// address is not used: log in by key or agent")
+			return "", "", 0, errors.New("a password in an ssh:// address is not used: log in by key or agent")
 		}
 		host = u.User.Username() + "@" + host
 	}
 	if p := u.Port(); p != "" {
-		extra = []string{"Port=" + p}
+		if port, err = strconv.Atoi(p); err != nil {
+			return "", "", 0, fmt.Errorf("the port of %q is no number", address)
+		}
 	}
-	return host, u.Path, extra, nil
+	return host, u.Path, port, nil
 }
 
 // dialSSH connects to the host once and gives BuildKit's client a dialer that
 // goes through that connection. A forward that the host refuses is no reason
 // to do without it: the third return value says why.
 func dialSSH(ctx context.Context, address string, o Options) (*openssh.Conn, dialer, error, error) {
-	host, socket, extra, err := sshTarget(address)
+	host, socket, port, err := sshTarget(address)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	link, err := openssh.Dial(ctx, host, openssh.Options{Config: o.SSHConfig, Extra: extra})
+	link, err := openssh.Dial(ctx, host, openssh.Options{Config: o.SSHConfig, Port: port})
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -83,7 +83,7 @@ func (e *ConnectError) Remedy() string { return e.Hint }
 
 // Options say how workers are connected to.
 type Options struct {
-	// SSHConfig replaces ~/.ssh/config (ssh -F).
+	// SSHConfig is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	SSHConfig string
 	// Forwards bring ports of this machine to the loopback of ssh:// workers:
 	// those of registries that only this machine can reach.
