@@ -22,7 +22,7 @@ const crashDir = "ARCHMAGE_TEST_CRASH_DIR"
 func TestCrashHelper(t *testing.T) {
 	dir := os.Getenv(crashDir)
 	if dir == "" {
-		t.Skip("only run by TestCrash")
+		return // TestCrash runs it
 	}
 	for i := 0; ; i++ {
 		if _, err := index.Annotate(dir, "hello", crashAnnotations(i%2), nil); err != nil {
