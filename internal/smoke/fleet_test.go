@@ -297,12 +297,13 @@ func TestHangingDevice(t *testing.T) {
 		t.Error("the other device waited")
 	}
 	for i, name := range []string{"sleep 1s", "version"} {
-		if v := report.Results[i].Verdict; v != smoke.TimedOut {
+		// In the second case the connection may be found dead before the time is over.
+		if v := report.Results[i].Verdict; v != smoke.TimedOut && (i == 0 || v != smoke.Unreachable) {
 			t.Errorf("%s on the one that hangs: %s", name, v)
 		}
 		took := at["hangs "+name+" done"].Sub(at["hangs "+name+" running"])
 		t.Logf("%s was given up after %s", name, took)
-		if took < 5*time.Second || took > 7*time.Second {
+		if i == 0 && took < 5*time.Second || took > 7*time.Second {
 			t.Errorf("%s was given up after %s, want 5 s ± 2 s", name, took)
 		}
 	}
@@ -366,7 +367,6 @@ func TestManyDevices(t *testing.T) {
 		d := device.New(&config.Device{Name: fmt.Sprintf("d%03d", i), Host: s.Alias, Platform: ptr(platform(t, "linux/amd64"))}, device.Options{SSHConfig: s.Config, Owner: "test", Connect: time.Minute})
 		provers = append(provers, smoke.OnDevice(d))
 	}
-	before := files(t)
 	var most struct{ files, memory, own int }
 	stop := make(chan struct{})
 	watched := make(chan struct{})
@@ -407,7 +407,9 @@ func TestManyDevices(t *testing.T) {
 	if most.files > 600 {
 		t.Errorf("%d open files, want a bound", most.files)
 	}
-	embeddedtest.Await(t, "end of the clients", 5*time.Second, func() bool { return files(t) <= before+10 })
+	if left := clientsOf(s.Alias); len(left) > 0 {
+		t.Errorf("%d clients are left", len(left))
+	}
 }
 
 func files(t *testing.T) int {
@@ -435,6 +437,16 @@ func memory() (own, clients int) {
 		}
 		return sum
 	}
+	for _, pid := range clientsOf("") {
+		clients += read(pid)
+	}
+	return read("self"), clients
+}
+
+// clientsOf are the ssh clients of this process that stay connected to a host;
+// all for "".
+func clientsOf(alias string) []string {
+	var out []string
 	tasks, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, name := range tasks {
 		text, err := os.ReadFile(name)
@@ -442,12 +454,15 @@ func memory() (own, clients int) {
 			continue
 		}
 		for _, pid := range strings.Fields(string(text)) {
-			if comm, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil && strings.TrimSpace(string(comm)) == "ssh" {
-				clients += read(pid)
+			line, err := os.ReadFile("/proc/" + pid + "/cmdline") // nothing if it has just ended
+			if err == nil && strings.HasPrefix(string(line), "ssh\x00") || strings.Contains(string(line), "/ssh\x00") {
+				if strings.Contains(string(line), alias) {
+					out = append(out, pid)
+				}
 			}
 		}
 	}
-	return read("self"), clients
+	return out
 }
 
 func putTag(t *testing.T, repo, tag string, index ocispecs.Index) {
