@@ -173,7 +173,7 @@ func (f *elfFile) readProgs() error {
 		return fmt.Errorf("it has %d program headers", f.phnum)
 	}
 	for i := range f.phnum {
-		at := f.phoff + uint64(i)*uint64(f.phentsize) //nolint:gosec // bounded by maxProgs
+		at := f.phoff + uint64(i)*uint64(f.phentsize)
 		if f.info.Bits == 32 {
 			var p elf.Prog32
 			if err := f.read(at, &p); err != nil {
@@ -194,7 +194,7 @@ func (f *elfFile) readProgs() error {
 // readSections reads the section headers and their names. A file without any
 // is sound: the kernel does not look at them.
 func (f *elfFile) readSections() error {
-	if f.shoff == 0 || f.shnum == 0 || f.shoff >= uint64(f.size) { //nolint:gosec // a size is not negative
+	if f.shoff == 0 || f.shnum == 0 || f.shoff >= uint64(f.size) {
 		f.shnum = 0
 		return nil
 	}
@@ -208,7 +208,7 @@ func (f *elfFile) readSections() error {
 	if f.shentsize < size || f.shentsize > 1024 {
 		return fmt.Errorf("its section headers have %d bytes", f.shentsize)
 	}
-	raw, err := f.bytes(f.shoff, uint64(f.shnum)*uint64(f.shentsize)) //nolint:gosec // both are positive
+	raw, err := f.bytes(f.shoff, uint64(f.shnum)*uint64(f.shentsize))
 	if err != nil {
 		return errors.New("its section headers are not in it")
 	}
@@ -246,7 +246,7 @@ func (f *elfFile) sectionName(s section) string {
 
 // dynamic reads what the file asks of the dynamic loader.
 func (f *elfFile) dynamic(p prog) {
-	width := uint64(f.info.Bits / 8) //nolint:gosec // 4 or 8
+	width := uint64(f.info.Bits / 8)
 	raw, err := f.bytes(p.off, min(p.size, 64<<10))
 	if err != nil {
 		return
@@ -260,7 +260,7 @@ func (f *elfFile) dynamic(p prog) {
 	var needed []uint64
 	var strtab, runpath, rpath uint64
 	for ; uint64(len(raw)) >= 2*width; raw = raw[2*width:] {
-		tag, value := elf.DynTag(word(raw)), word(raw[width:]) //nolint:gosec // tags are small
+		tag, value := elf.DynTag(word(raw)), word(raw[width:])
 		switch tag {
 		case elf.DT_NEEDED:
 			if len(needed) < maxNeeded {
@@ -339,7 +339,7 @@ func (f *elfFile) goBuild() {
 var goLevels = []string{"GOOS", "GOARCH", "GOARM", "GOARM64", "GOAMD64", "GO386", "GOPPC64", "GORISCV64", "GOMIPS", "GOMIPS64", "CGO_ENABLED"}
 
 func (f *elfFile) read(off uint64, v any) error {
-	raw, err := f.bytes(off, uint64(binary.Size(v))) //nolint:gosec // the size of a struct
+	raw, err := f.bytes(off, uint64(binary.Size(v)))
 	if err != nil {
 		return err
 	}
@@ -349,12 +349,12 @@ func (f *elfFile) read(off uint64, v any) error {
 
 // bytes reads part of the file, if it is wholly in it and not too much.
 func (f *elfFile) bytes(off, n uint64) ([]byte, error) {
-	size := uint64(f.size) //nolint:gosec // a size is not negative
+	size := uint64(f.size)
 	if n > maxTable || off > size || n > size-off {
 		return nil, io.ErrUnexpectedEOF
 	}
 	raw := make([]byte, n)
-	if _, err := f.r.ReadAt(raw, int64(off)); err != nil && !errors.Is(err, io.EOF) { //nolint:gosec // off is within the file
+	if _, err := f.r.ReadAt(raw, int64(off)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return raw, nil
@@ -362,7 +362,7 @@ func (f *elfFile) bytes(off, n uint64) ([]byte, error) {
 
 // cstring reads a string that ends with NUL, of at most n bytes.
 func (f *elfFile) cstring(off, n uint64) (string, error) {
-	size := uint64(f.size) //nolint:gosec // a size is not negative
+	size := uint64(f.size)
 	if off >= size {
 		return "", io.ErrUnexpectedEOF
 	}

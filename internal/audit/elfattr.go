@@ -31,7 +31,7 @@ func armArchitecture(raw []byte, order binary.ByteOrder) (version int, micro boo
 				return 0, false
 			}
 			size := uint64(order.Uint32(rest))
-			if size < uint64(len(parts)-len(rest)+4) || size > uint64(len(parts)) { //nolint:gosec // rest is the shorter
+			if size < uint64(len(parts)-len(rest)+4) || size > uint64(len(parts)) {
 				return 0, false
 			}
 			attributes := parts[len(parts)-len(rest)+4 : size]

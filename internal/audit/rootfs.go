@@ -57,7 +57,7 @@ const (
 
 // apply adds an entry of the current layer.
 func (r *rootfs) apply(e entry) error {
-	current := int16(len(r.layers) - 1) //nolint:gosec // bounded by maxLayers
+	current := int16(len(r.layers) - 1)
 	dir, base := path.Split(e.Path)
 	switch {
 	case base == whiteoutOpaque:

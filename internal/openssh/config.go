@@ -61,7 +61,7 @@ func clientArgs(dir, host string, o Options) ([]string, error) {
 	switch {
 	case o.HostKey != "":
 		pin := filepath.Join(dir, "pin")
-		if err := os.WriteFile(pin, fmt.Appendf(nil, pinScript, shellescape.Quote(o.HostKey)), 0o700); err != nil { //nolint:gosec // ssh runs it
+		if err := os.WriteFile(pin, fmt.Appendf(nil, pinScript, shellescape.Quote(o.HostKey)), 0o700); err != nil {
 			return nil, fmt.Errorf("writing the host key's rule: %w", err)
 		}
 		args = append(args, "-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none",

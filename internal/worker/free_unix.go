@@ -20,6 +20,6 @@ func localFree(socket string) *int64 {
 	if unix.Statfs(dir, &st) != nil {
 		return nil
 	}
-	free := int64(st.Bavail) * int64(st.Bsize) //nolint:gosec,unconvert // kernel's figures fit; types differ by system
+	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // types differ by system
 	return &free
 }

@@ -31,7 +31,7 @@ func NewHost(t testing.TB) *Host {
 	embeddedtest.Program(t, "ip", "iproute2")
 	// The kernel takes a name once, so tests of other processes get other numbers.
 	for range 100 {
-		n := rand.IntN(cables) //nolint:gosec // no secret, only unlikely to be taken
+		n := rand.IntN(cables)
 		h := &Host{Name: fmt.Sprintf("amh%d", n), veth: fmt.Sprintf("amh%d", n)}
 		if out, err := exec.Command("ip", "netns", "add", h.Name).CombinedOutput(); err != nil {
 			if strings.Contains(string(out), "File exists") {

@@ -11,7 +11,7 @@ import (
 // part is a program of the embedded worker.
 func part(t testing.TB, p embedded.Part) string {
 	t.Helper()
-	m, err := embedded.New(os.Environ(), nil) //nolint:forbidigo // a test's edge
+	m, err := embedded.New(os.Environ(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
