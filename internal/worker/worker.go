@@ -73,7 +73,12 @@ type ConnectError struct {
 }
 
 func (e *ConnectError) Error() string {
-	return fmt.Sprintf("worker %q at %s does not answer: %v", e.Worker, e.Address, e.Err)
+	what := "does not answer"
+	var version *versionError
+	if errors.As(e.Err, &version) {
+		what = "cannot be used"
+	}
+	return fmt.Sprintf("worker %q at %s %s: %v", e.Worker, e.Address, what, e.Err)
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }
@@ -101,7 +106,10 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 		e := &ConnectError{Worker: spec.Name, Address: address, Err: reason(err), Hint: hint(address)}
 		var ssh *openssh.Error
 		var unsafe tlsError
-		if errors.As(err, &ssh) {
+		var version *versionError
+		if errors.As(err, &version) {
+			e.Err, e.Hint = version, "install a newer BuildKit there, or remove the worker from targets.hcl"
+		} else if errors.As(err, &ssh) {
 			e.Err, e.Hint = ssh, ssh.Hint
 		} else if errors.As(err, &unsafe) {
 			e.Err = unsafe
@@ -183,16 +191,15 @@ func closeLink(link *openssh.Conn) {
 	}
 }
 
-// errTooOld is for daemons from before v0.11, which cannot make attestations
-// or clamp timestamps.
-var errTooOld = errors.New("its BuildKit is too old; v0.13 or newer is needed")
-
 func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	info, err := c.Info(ctx)
 	if status.Code(err) == codes.Unimplemented {
-		return nil, errTooOld
+		return nil, &versionError{"before v0.11"} // which brought the question
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := checkVersion(info.BuildkitVersion.Version); err != nil {
 		return nil, err
 	}
 	workers, err := c.ListWorkers(ctx)

@@ -1,0 +1,28 @@
+package worker
+
+import (
+	"fmt"
+
+	"golang.org/x/mod/semver"
+)
+
+// oldest is the BuildKit that a release needs: attestations came with v0.11,
+// the rewriting of timestamps with v0.13, and what a daemon does not know it
+// passes over in silence.
+const oldest = "v0.13.0"
+
+// versionError says that a daemon is too old.
+type versionError struct{ version string }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("its BuildKit (%s) is too old; v0.13 or newer is needed", e.version)
+}
+
+// checkVersion refuses a daemon that is too old. One without a version, as
+// distributions build it, is believed.
+func checkVersion(version string) error {
+	if semver.IsValid(version) && semver.Compare(version, "v0.1.0") > 0 && semver.Compare(version, oldest) < 0 {
+		return &versionError{version}
+	}
+	return nil
+}
