@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,9 @@ type Promotion struct {
 // after all others; where the registry does not, the rest is done all the same
 // and an UntagError names the tags.
 //
+// Of two releases that move the same tags at once, one wins whole; the other's
+// moves are taken back, and it gets a ConflictError.
+//
 // If a move fails, or the context ends, those made before are taken back: all
 // tags are as they were, or a HalfMovedError names those that are not.
 func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
@@ -79,9 +83,26 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 	if err != nil {
 		return err
 	}
+	put := func(ctx context.Context, i int) error {
+		m := due[i]
+		if m.Digest == "" {
+			return client.Untag(ctx, m.Tag)
+		}
+		err := client.PutManifest(ctx, m.Tag, manifests[i].mediaType, manifests[i].raw)
+		if err == nil {
+			return nil
+		}
+		// Another run of the same release may have been faster, and the tag may
+		// not be written twice.
+		if now, headErr := head(ctx, client, m.Tag); headErr == nil && now == m.Digest {
+			return nil
+		}
+		return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
+	}
 	var journal sync.Mutex
 	var kept UntagError
 	var attempted []Move
+	var slowest time.Duration // from reading a tag to its having moved
 	for rank := 0; rank <= rankRemoved; rank++ {
 		// One failure starts no more moves, but ends none that is under way:
 		// what was cut off may still arrive after it was taken back.
@@ -103,6 +124,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 				}()
 				// Once more: a registry has no exchange that compares, so the
 				// time in which another release goes unseen is kept short.
+				began := time.Now()
 				now, err := head(ctx, client, m.Tag)
 				if err != nil {
 					return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
@@ -127,7 +149,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 				attempted = append(attempted, made)
 				journal.Unlock()
 				if rank == rankRemoved {
-					err := client.Untag(ctx, m.Tag)
+					err := put(ctx, i)
 					var e *registry.Error
 					if errors.As(err, &e) && e.Kind == registry.Unsupported {
 						journal.Lock()
@@ -141,18 +163,19 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 					}
 					return nil
 				}
-				if err := client.PutManifest(ctx, m.Tag, manifests[i].mediaType, manifests[i].raw); err != nil {
-					// Another run of the same release may have been faster, and
-					// the tag may not be written twice.
-					if now, headErr := head(ctx, client, m.Tag); headErr == nil && now == m.Digest {
-						return nil
-					}
-					return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
-				}
-				return nil
+				err = put(ctx, i)
+				journal.Lock()
+				slowest = max(slowest, time.Since(began))
+				journal.Unlock()
+				return err
 			})
 		}
 		if err := g.Wait(); err != nil {
+			return restore(ctx, client, attempted, err)
+		}
+	}
+	if !p.Force && len(kept.Tags) == 0 {
+		if err := settle(ctx, client, due, slowest, put); err != nil {
 			return restore(ctx, client, attempted, err)
 		}
 	}
