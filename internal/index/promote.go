@@ -41,6 +41,10 @@ func orNothing(d digest.Digest) string {
 type Promotion struct {
 	// Force moves tags that another release moved meanwhile.
 	Force bool
+	// Pause is the least time after which the tags are read again, to find a
+	// release that moved them at the same moment; 0 means 150 ms. It is four
+	// times what the slowest move took, if that is more.
+	Pause time.Duration
 	// Moving is called before each write, one at a time, so that a journal
 	// can hold it; an error stops the promotion. It may be nil.
 	Moving func(Move) error
@@ -175,7 +179,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		}
 	}
 	if !p.Force && len(kept.Tags) == 0 {
-		if err := settle(ctx, client, due, slowest, put); err != nil {
+		if err := settle(ctx, client, due, min(max(4*slowest, cmp.Or(p.Pause, leastPause)), mostPause), put); err != nil {
 			return restore(ctx, client, attempted, err)
 		}
 	}

@@ -13,9 +13,9 @@ import (
 // The least and the longest pause before the tags are read again, and how many
 // pauses another release may take to put its tags back.
 const (
-	settleLeast  = 150 * time.Millisecond
-	settleMost   = 5 * time.Second
-	settlePauses = 8
+	leastPause = 150 * time.Millisecond
+	mostPause  = 5 * time.Second
+	maxPauses  = 8
 )
 
 // settle decides between releases that moved the same tags at the same moment,
@@ -24,13 +24,12 @@ const (
 // the winner makes again those of its own that this undid.
 //
 // This rests on time, as Fischer's algorithm for mutual exclusion does: between
-// reading a tag and writing it nobody takes longer than a pause, which is four
-// times what the slowest of our own moves took. There is no event to wait for.
-func settle(ctx context.Context, client *registry.Client, due []Move, slowest time.Duration, move func(context.Context, int) error) error {
+// reading a tag and writing it nobody takes longer than a pause. There is no
+// event to wait for.
+func settle(ctx context.Context, client *registry.Client, due []Move, pause time.Duration, move func(context.Context, int) error) error {
 	if len(due) < 2 {
 		return nil // one tag is never a mix
 	}
-	pause := min(max(4*slowest, settleLeast), settleMost)
 	for pauses := 1; ; pauses++ {
 		timer := time.NewTimer(pause)
 		select {
@@ -53,7 +52,7 @@ func settle(ctx context.Context, client *registry.Client, due []Move, slowest ti
 			case m.Previous: // another release has taken its own move back
 				g.Go(func() error { return move(gctx, i) })
 			default:
-				if i == len(due)-1 || pauses == settlePauses {
+				if i == len(due)-1 || pauses == maxPauses {
 					_ = g.Wait() // what has begun is taken back as well
 					return &ConflictError{Tag: m.Tag, Previous: m.Previous, Found: present[i]}
 				}
