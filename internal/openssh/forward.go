@@ -41,6 +41,9 @@ func (c *Conn) Reach(ctx context.Context, port int) (socket string, undo func(),
 	socket = filepath.Join(c.dir, fmt.Sprintf("l%d", c.sockets.Add(1)))
 	forward := fmt.Sprintf("%s:127.0.0.1:%d", socket, port)
 	if err := c.control(ctx, "forward", "-L", forward); err != nil {
+		if gone := c.Err(); gone != nil {
+			return "", nil, gone
+		}
 		return "", nil, fmt.Errorf("forwarding port %d of %q: %w", port, c.host, err)
 	}
 	return socket, func() {

@@ -105,8 +105,9 @@ func New(declared []Host, opts Options) (*Client, error) {
 				backoff:  opts.Backoff,
 				maxWait:  opts.MaxWait,
 			},
-			backoff: opts.Backoff,
-			maxWait: opts.MaxWait,
+			attempts: opts.Attempts,
+			backoff:  opts.Backoff,
+			maxWait:  opts.MaxWait,
 		},
 	}
 	remoteOpts := []remote.Option{

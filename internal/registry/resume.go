@@ -19,9 +19,10 @@ import (
 // for as long as it gets on. Where that does not do, the error is one at which
 // the library starts the upload again.
 type resumer struct {
-	next    http.RoundTripper
-	backoff time.Duration
-	maxWait time.Duration
+	next     http.RoundTripper
+	attempts int
+	backoff  time.Duration
+	maxWait  time.Duration
 	// begun are uploads that met an expired token: with a new one the library
 	// sends the same *http.Request again, whose body is partly read.
 	begun sync.Map
@@ -67,11 +68,17 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval = r.backoff
 	waits.MaxInterval = r.maxWait
-	for reached := int64(-1); ; {
+	reached, unreached := int64(-1), 0
+	for {
 		if !sleep(req.Context(), waits.NextBackOff()) {
 			return instead(nil, req.Context().Err())
 		}
 		status, have, ok := r.status(req)
+		if status == nil && req.Context().Err() == nil { // the line or the registry is down
+			if unreached++; unreached < r.attempts {
+				continue
+			}
+		}
 		switch {
 		case unauthorized(status, nil):
 			r.begun.Store(req, nil)
@@ -93,7 +100,9 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 		resp, err := r.next.RoundTrip(rest)
 		switch {
 		case err == nil && resp.StatusCode/100 == 2:
-			r.joined.Store(rest.URL.Path, nil)
+			if at, err := resp.Location(); err == nil {
+				r.joined.Store(at.Path, nil)
+			}
 			return instead(resp, nil)
 		case unauthorized(resp, err):
 			r.begun.Store(req, nil)
@@ -155,6 +164,7 @@ func remaining(upload *http.Request, status *http.Response, have int64) (*http.R
 		_ = body.Close()
 		return nil, fmt.Errorf("going on with an upload: %w", err)
 	}
+	at.Scheme = upload.URL.Scheme // a registry behind a TLS proxy may not know its own
 	rest := upload.Clone(upload.Context())
 	rest.URL, rest.Body, rest.GetBody, rest.ContentLength = at, body, nil, upload.ContentLength-have
 	rest.Header.Set("Content-Range", fmt.Sprintf("%d-%d", have, upload.ContentLength-1))

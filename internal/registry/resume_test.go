@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -84,8 +85,9 @@ func TestUploadGoesOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			line := newBadLine(distribution(t, "", ""), 2<<20, 8)
-			var last Progress
-			c := newTestClient(t, nil, Options{Progress: func(p Progress) { last = p }})
+			var last atomic.Pointer[Progress]
+			// The registry takes a moment to notice that a line broke.
+			c := newTestClient(t, nil, Options{Backoff: 100 * time.Millisecond, Progress: func(p Progress) { last.Store(&p) }})
 			repo := serve(t, line) + "/resumed"
 			if err := c.PutBlob(t.Context(), repo, desc, open); err != nil {
 				t.Fatal(err)
@@ -98,11 +100,11 @@ func TestUploadGoesOn(t *testing.T) {
 				t.Error("the line did not break as often as it should")
 			}
 			// What is under way when a line breaks is lost.
-			if sent := line.sent.Load(); sent > desc.Size*5/4 {
+			if sent := line.sent.Load(); sent > desc.Size*3/2 {
 				t.Errorf("%d bytes came by, of a blob of %d", sent, desc.Size)
 			}
-			if last.Done != desc.Size {
-				t.Errorf("progress: %+v", last)
+			if p := last.Load(); p == nil || p.Done != desc.Size {
+				t.Errorf("progress: %+v", p)
 			}
 		})
 	}

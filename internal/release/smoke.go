@@ -169,7 +169,11 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		out.close()
 		return out, &heldError{err}
 	}
-	return out, r.advance(Proven)
+	if err := r.advance(Proven); err != nil {
+		out.close()
+		return out, err
+	}
+	return out, nil
 }
 
 // heldError is what keeps a release from its tags.

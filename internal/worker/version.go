@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/mod/semver"
 )
@@ -18,9 +19,10 @@ func (e *versionError) Error() string {
 	return fmt.Sprintf("its BuildKit (%s) is too old; v0.13 or newer is needed", e.version)
 }
 
-// checkVersion refuses a daemon that is too old. One without a version, as
-// distributions build it, is believed.
+// checkVersion refuses a daemon that is too old. One without a version is
+// believed.
 func checkVersion(version string) error {
+	version = "v" + strings.TrimPrefix(version, "v") // distributions leave it out
 	if semver.IsValid(version) && semver.Compare(version, "v0.1.0") > 0 && semver.Compare(version, oldest) < 0 {
 		return &versionError{version}
 	}

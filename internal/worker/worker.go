@@ -194,6 +194,9 @@ func closeLink(link *openssh.Conn) {
 func ask(ctx context.Context, c *client.Client) (*Worker, error) {
 	info, err := c.Info(ctx)
 	if status.Code(err) == codes.Unimplemented {
+		if _, listErr := c.ListWorkers(ctx); listErr != nil {
+			return nil, err // no BuildKit at all
+		}
 		return nil, &versionError{"before v0.11"} // which brought the question
 	}
 	if err != nil {
