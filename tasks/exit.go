@@ -66,6 +66,10 @@ func exit(ctx context.Context, s *ui.Streams, err error) error {
 		return mg.Fatal(exitUsage, ui.Count(input.Diags))
 	}
 	if ctx.Err() != nil {
+		var half *index.HalfMovedError
+		if errors.As(err, &half) {
+			return mg.Fatal(exitInterrupted, ui.Error(s.Err.Palette, err))
+		}
 		return mg.Fatal(exitInterrupted, errInterrupted)
 	}
 	return mg.Fatal(code(err), ui.Error(s.Err.Palette, err))

@@ -27,7 +27,7 @@ type ConflictError struct {
 
 // Error implements error.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("tag %q was moved meanwhile, by another release: it named %s and names %s now; nothing was moved: look at what was released, then release again", e.Tag, orNothing(e.Previous), orNothing(e.Found))
+	return fmt.Sprintf("tag %q was moved meanwhile, by another release: it named %s and names %s now; this release moved none of its tags: look at what was released, then release again", e.Tag, orNothing(e.Previous), orNothing(e.Found))
 }
 
 func orNothing(d digest.Digest) string {
@@ -42,8 +42,9 @@ type Promotion struct {
 	// Force moves tags that another release moved meanwhile.
 	Force bool
 	// Pause is the least time after which the tags are read again, to find a
-	// release that moved them at the same moment; 0 means 150 ms. It is four
-	// times what the slowest move took, if that is more.
+	// release that moved them at the same moment; 0 means 150 ms on this
+	// machine and half a second elsewhere. It is four times what the slowest
+	// move took, if that is more.
 	Pause time.Duration
 	// Moving is called before each write, one at a time, so that a journal
 	// can hold it; an error stops the promotion. It may be nil.
@@ -58,8 +59,8 @@ type Promotion struct {
 // after all others; where the registry does not, the rest is done all the same
 // and an UntagError names the tags.
 //
-// Of two releases that move the same tags at once, one wins whole; the other's
-// moves are taken back, and it gets a ConflictError.
+// Of releases that move the same tags at once one wins whole, or none does; the
+// moves of any other are taken back, and it gets a ConflictError.
 //
 // If a move fails, or the context ends, those made before are taken back: all
 // tags are as they were, or a HalfMovedError names those that are not.
@@ -69,8 +70,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		return fmt.Errorf("reading what the tags name now: %w", err)
 	}
 	var conflicts []error
-	var due []Move
-	var before []digest.Digest // what each of due names
+	r := &promoter{client: client, Promotion: p}
 	for i, m := range moves {
 		if present[i] == m.Digest {
 			continue
@@ -78,115 +78,157 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 		if present[i] != m.Previous && !p.Force {
 			conflicts = append(conflicts, &ConflictError{Tag: m.Tag, Previous: m.Previous, Found: present[i]})
 		}
-		due, before = append(due, m), append(before, present[i])
+		r.due, r.before = append(r.due, m), append(r.before, present[i])
 	}
 	if len(conflicts) > 0 {
 		return errors.Join(conflicts...)
 	}
-	manifests, err := fetchManifests(ctx, client, due)
-	if err != nil {
+	if r.manifests, err = fetchManifests(ctx, client, r.due); err != nil {
 		return err
 	}
-	put := func(ctx context.Context, i int) error {
-		m := due[i]
-		if m.Digest == "" {
-			return client.Untag(ctx, m.Tag)
-		}
-		err := client.PutManifest(ctx, m.Tag, manifests[i].mediaType, manifests[i].raw)
-		if err == nil {
-			return nil
-		}
-		// Another run of the same release may have been faster, and the tag may
-		// not be written twice.
-		if now, headErr := head(ctx, client, m.Tag); headErr == nil && now == m.Digest {
-			return nil
-		}
-		return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
+	r.attempted, r.kept = make([]*Move, len(r.due)), make([]digest.Digest, len(r.due))
+	if err := r.all(ctx); err != nil {
+		return restore(ctx, client, r.attempted, err)
 	}
-	var journal sync.Mutex
-	var kept UntagError
-	var attempted []Move
-	var slowest time.Duration // from reading a tag to its having moved
+	if err := r.settle(ctx); err != nil {
+		return restore(ctx, client, r.attempted, err)
+	}
+	return r.untagged()
+}
+
+// promoter moves the tags that do not name yet what they shall.
+type promoter struct {
+	Promotion
+	client    *registry.Client
+	due       []Move
+	before    []digest.Digest // what each of due named
+	manifests []rawManifest
+
+	mu        sync.Mutex
+	attempted []*Move         // of due, nil where nothing was written
+	kept      []digest.Digest // of due, what a registry that removes no tags still names
+	keptWhy   error
+	slowest   time.Duration // from reading a tag to its having moved
+}
+
+// all makes the moves, rank by rank.
+func (r *promoter) all(ctx context.Context) error {
 	for rank := 0; rank <= rankRemoved; rank++ {
 		// One failure starts no more moves, but ends none that is under way:
 		// what was cut off may still arrive after it was taken back.
 		var g errgroup.Group
 		var failed atomic.Bool
-		g.SetLimit(client.Jobs())
-		for i, m := range due {
+		g.SetLimit(r.client.Jobs())
+		for i, m := range r.due {
 			if m.rank() != rank {
 				continue
 			}
-			g.Go(func() (err error) {
+			g.Go(func() error {
 				if failed.Load() {
 					return nil
 				}
-				defer func() {
-					if err != nil {
-						failed.Store(true)
-					}
-				}()
-				// Once more: a registry has no exchange that compares, so the
-				// time in which another release goes unseen is kept short.
-				began := time.Now()
-				now, err := head(ctx, client, m.Tag)
+				err := r.move(ctx, i, r.Force)
 				if err != nil {
-					return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
+					failed.Store(true)
 				}
-				if now == m.Digest {
-					return nil
-				}
-				if now != before[i] && !p.Force {
-					return &ConflictError{Tag: m.Tag, Previous: before[i], Found: now}
-				}
-				if p.Moving != nil {
-					journal.Lock()
-					err := p.Moving(m)
-					journal.Unlock()
-					if err != nil {
-						return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
-					}
-				}
-				made := m
-				made.Previous = now // with Force another than was planned
-				journal.Lock()
-				attempted = append(attempted, made)
-				journal.Unlock()
-				if rank == rankRemoved {
-					err := put(ctx, i)
-					var e *registry.Error
-					if errors.As(err, &e) && e.Kind == registry.Unsupported {
-						journal.Lock()
-						defer journal.Unlock()
-						kept.Tags, kept.Digests = append(kept.Tags, m.Tag), append(kept.Digests, now)
-						kept.Err = cmp.Or(kept.Err, err)
-						return nil
-					}
-					if err != nil {
-						return fmt.Errorf("removing tag %q: %w", m.Tag, err)
-					}
-					return nil
-				}
-				err = put(ctx, i)
-				journal.Lock()
-				slowest = max(slowest, time.Since(began))
-				journal.Unlock()
 				return err
 			})
 		}
 		if err := g.Wait(); err != nil {
-			return restore(ctx, client, attempted, err)
+			return err
 		}
 	}
-	if !p.Force && len(kept.Tags) == 0 {
-		if err := settle(ctx, client, due, min(max(4*slowest, cmp.Or(p.Pause, leastPause)), mostPause), put); err != nil {
-			return restore(ctx, client, attempted, err)
-		}
-	}
-	if len(kept.Tags) > 0 {
-		return &kept
+	if ctx.Err() != nil { // interrupted while tags moved
+		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// move makes one move, unless it is made already. Over what another release has
+// written it is made only if that is wanted.
+func (r *promoter) move(ctx context.Context, i int, over bool) error {
+	m := r.due[i]
+	began := time.Now()
+	// Once more: a registry has no exchange that compares, so the time in
+	// which another release goes unseen is kept short.
+	now, err := head(ctx, r.client, m.Tag)
+	if err != nil {
+		return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
+	}
+	if now == m.Digest {
+		return nil
+	}
+	if now != r.before[i] && !over {
+		return &ConflictError{Tag: m.Tag, Previous: r.before[i], Found: now}
+	}
+	if err := r.note(i, now); err != nil {
+		return err
+	}
+	err = r.put(ctx, i)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slowest = max(r.slowest, time.Since(began))
+	var e *registry.Error
+	if m.Digest == "" && errors.As(err, &e) && e.Kind == registry.Unsupported {
+		r.kept[i], r.keptWhy = now, cmp.Or(r.keptWhy, err)
+		return nil
+	}
+	return err
+}
+
+// note keeps a move before it is made, so that it can be taken back.
+func (r *promoter) note(i int, now digest.Digest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.due[i]
+	if r.Moving != nil {
+		if err := r.Moving(m); err != nil {
+			return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
+		}
+	}
+	if r.attempted[i] == nil {
+		m.Previous = now // with Force another than was planned
+		r.attempted[i] = &m
+	}
+	return nil
+}
+
+// put writes a tag. An interruption does not cut it off: it would arrive after
+// it was taken back.
+func (r *promoter) put(ctx context.Context, i int) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
+	defer cancel()
+	m := r.due[i]
+	if m.Digest == "" {
+		if err := r.client.Untag(ctx, m.Tag); err != nil {
+			return fmt.Errorf("removing tag %q: %w", m.Tag, err)
+		}
+		return nil
+	}
+	err := r.client.PutManifest(ctx, m.Tag, r.manifests[i].mediaType, r.manifests[i].raw)
+	if err == nil {
+		return nil
+	}
+	// Another run of the same release may have been faster, and the tag may
+	// not be written twice.
+	if now, headErr := head(ctx, r.client, m.Tag); headErr == nil && now == m.Digest {
+		return nil
+	}
+	return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
+}
+
+// untagged is an UntagError if tags could not be removed.
+func (r *promoter) untagged() error {
+	var e UntagError
+	for i, d := range r.kept {
+		if d != "" {
+			e.Tags, e.Digests, e.Err = append(e.Tags, r.due[i].Tag), append(e.Digests, d), r.keptWhy
+		}
+	}
+	if len(e.Tags) == 0 {
+		return nil
+	}
+	return &e
 }
 
 type rawManifest struct {

@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
-// restoreTime bounds the taking back of moves, which goes on when the release
-// itself was interrupted.
+// restoreTime bounds a write of a tag, and the taking back of a few: both go on
+// when the release itself was interrupted.
 const restoreTime = 30 * time.Second
 
 // HalfMovedError says that a promotion failed and that some tags could not be
@@ -37,18 +39,25 @@ func (e *HalfMovedError) Remedy() string {
 	return "run the release again to move the rest, or roll it back, once the registry is well"
 }
 
-// restore takes back the moves that a failed promotion may have made, the last
-// first, and returns the failure. A tag that names something of another
-// release is left alone.
-func restore(ctx context.Context, client *registry.Client, attempted []Move, failure error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
+// restore takes back the moves that a failed promotion may have made, and
+// returns the failure. A tag that names something of another release is left
+// alone.
+func restore(ctx context.Context, client *registry.Client, attempted []*Move, failure error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime+time.Duration(len(attempted))*restoreTime/100)
 	defer cancel()
+	errs := make([]error, len(attempted))
+	var g errgroup.Group
+	g.SetLimit(client.Jobs())
+	for i, m := range attempted {
+		if m != nil {
+			g.Go(func() error { errs[i] = restoreOne(ctx, client, *m); return nil })
+		}
+	}
+	_ = g.Wait() // each has its own error
 	var left []string
-	var errs []error
-	for _, m := range slices.Backward(attempted) {
-		if err := restoreOne(ctx, client, m); err != nil {
-			left = append(left, m.Tag)
-			errs = append(errs, err)
+	for i, err := range slices.Backward(errs) {
+		if err != nil {
+			left = append(left, attempted[i].Tag)
 		}
 	}
 	if len(left) > 0 {

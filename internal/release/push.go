@@ -141,6 +141,11 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 	if r.Before == nil {
 		r.Before = map[string]digest.Digest{}
 	}
+	// A run that was killed may have moved some of them.
+	partly := slices.ContainsFunc(moves, func(m index.Move) bool {
+		before, ok := r.Before[m.Tag]
+		return ok && m.Previous == m.Digest && before != m.Digest
+	})
 	// What was read this moment need not be read again.
 	there := !slices.ContainsFunc(moves, func(m index.Move) bool { return m.Previous != m.Digest })
 	for i, m := range moves {
@@ -154,10 +159,14 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 	if there {
 		return errors.Join(r.advance(Verified), w.attach(ctx, client, r, taggings, o))
 	}
+	step := r.Step
 	if err := r.advance(Promoting); err != nil {
 		return err
 	}
 	if err := index.Promote(ctx, client, moves, index.Promotion{Force: o.Force}); err != nil {
+		if !partly {
+			err = errors.Join(err, r.takenBack(step, err))
+		}
 		return interrupted(ctx, err)
 	}
 	r.Step = Promoted // written with the next step: the moves are in the record

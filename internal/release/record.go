@@ -264,6 +264,22 @@ func (r *Record) advance(s Step) error {
 	return r.save()
 }
 
+// takenBack notes that a promotion failed and left every tag as it was: there is
+// nothing of it to roll back. After a conflict the next run begins with what the
+// tags name then.
+func (r *Record) takenBack(before Step, failure error) error {
+	var half *index.HalfMovedError
+	if errors.As(failure, &half) {
+		return nil
+	}
+	r.Step, r.Moves = before, nil
+	var conflict *index.ConflictError
+	if errors.As(failure, &conflict) {
+		r.Before = nil
+	}
+	return r.save()
+}
+
 // reached says whether the release has come as far as s.
 func (r *Record) reached(s Step) bool {
 	return slices.Index(stepOrder, r.Step) >= slices.Index(stepOrder, s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -64,6 +65,10 @@ func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry
 		w.status.Warn(stuck.Error() + "; " + stuck.Remedy())
 		r.Moves = slices.DeleteFunc(r.Moves, func(m index.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
 	} else if err != nil {
+		var half *index.HalfMovedError
+		if !errors.As(err, &half) { // all tags are as they were: nothing to remember
+			err = errors.Join(err, stateError(os.Remove(r.path)))
+		}
 		return interrupted(ctx, err)
 	}
 	if err := r.advance(Promoted); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded"
+	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -250,9 +251,11 @@ func elapsed(e embedded.Event) string {
 	return " (" + ui.Duration(e.Elapsed) + ")"
 }
 
-// interrupted gives the cause where ctx has ended, else err.
+// interrupted gives the cause where ctx has ended, else err. Tags that were
+// left half moved are told in any case.
 func interrupted(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
+	var half *index.HalfMovedError
+	if err != nil && ctx.Err() != nil && !errors.As(err, &half) {
 		return context.Cause(ctx)
 	}
 	return err
