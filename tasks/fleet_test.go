@@ -1,7 +1,6 @@
 package tasks_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,28 +79,10 @@ func sleeps(d *hosttest.Daemon) int { return d.Runs("/busybox", "sleep") }
 // session is a task that runs.
 type session struct {
 	cmd            *exec.Cmd
-	stdout, stderr output
+	stdout, stderr embeddedtest.Output
 	ended          chan struct{}
 	began          time.Time
 	took           time.Duration
-}
-
-// output is read while it is written.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // said is what the session has told people so far.

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/config"
 )
 
 const (
@@ -94,11 +96,13 @@ func (r *promoter) settle(ctx context.Context) error {
 
 func (r *promoter) pause() time.Duration {
 	least := r.Pause
-	for _, m := range r.due {
-		if r.Pause == 0 && registry.Loopback(m.Tag) {
-			least = max(least, pauseHere)
-		} else if r.Pause == 0 {
-			least = max(least, pauseThere)
+	if least == 0 {
+		least = pauseHere
+		if slices.ContainsFunc(r.due, func(m Move) bool {
+			host, _, _ := strings.Cut(m.Tag, "/")
+			return !config.Loopback(host)
+		}) {
+			least = pauseThere
 		}
 	}
 	return min(max(4*r.slowest, least), pauseMost)

@@ -32,8 +32,9 @@ exit 0
 `
 
 // clientArgs are the arguments of the client that stays; what they name is
-// written into dir.
-func clientArgs(dir, host string, o Options) ([]string, error) {
+// written into the connection's directory.
+func (c *Conn) clientArgs() ([]string, error) {
+	o := c.options
 	seconds := max(1, int((o.ConnectTimeout+time.Second-1)/time.Second))
 	text := fmt.Sprintf(hopConfig, seconds)
 	if o.Config != "" {
@@ -43,24 +44,24 @@ func clientArgs(dir, host string, o Options) ([]string, error) {
 			_, err = os.Stat(path)
 		}
 		if err != nil {
-			return nil, &Error{Host: host, Kind: Unreachable, Reason: "its ssh configuration cannot be read: " + err.Error(), Hint: "mend ARCHMAGE_SSH_CONFIG, or unset it to use ~/.ssh/config"}
+			return nil, &Error{Host: c.host, Kind: Unreachable, Reason: "its ssh configuration cannot be read: " + err.Error(), Hint: "mend ARCHMAGE_SSH_CONFIG, or unset it to use ~/.ssh/config"}
 		}
 		text += fmt.Sprintf("Include %q\n", path)
 	} else {
 		text += "Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
 	}
-	conf := filepath.Join(dir, "config")
+	conf := filepath.Join(c.dir, "config")
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing ssh's configuration: %w", err)
 	}
 	args := []string{
-		"-F", conf, "-M", "-S", filepath.Join(dir, "c"), "-T",
+		"-F", conf, "-M", "-S", c.socket(), "-T",
 		"-o", "ControlPersist=no", "-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes",
 		"-o", "LogLevel=DEBUG1", // tells the host key
 	}
 	switch {
 	case o.HostKey != "":
-		pin := filepath.Join(dir, "pin")
+		pin := filepath.Join(c.dir, "pin")
 		if err := os.WriteFile(pin, fmt.Appendf(nil, pinScript, shellescape.Quote(o.HostKey)), 0o700); err != nil {
 			return nil, fmt.Errorf("writing the host key's rule: %w", err)
 		}
@@ -72,5 +73,5 @@ func clientArgs(dir, host string, o Options) ([]string, error) {
 	if o.Port != 0 {
 		args = append(args, "-p", strconv.Itoa(o.Port))
 	}
-	return append(args, "--", host, "exec cat"), nil
+	return append(args, "--", c.host, "exec cat"), nil
 }

@@ -81,7 +81,7 @@ func Dial(ctx context.Context, host string, o Options) (_ *Conn, err error) {
 			_ = c.Close() // why it failed is known
 		}
 	}()
-	args, err := clientArgs(dir, host, o)
+	args, err := c.clientArgs()
 	if err != nil {
 		return nil, err
 	}

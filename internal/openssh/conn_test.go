@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/openssh"
 	"github.com/archmage-build/archmage/internal/openssh/sshtest"
 )
@@ -77,12 +78,7 @@ func TestForward(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
+	port := embeddedtest.FreePort(t)
 	c := dial(t, sshtest.Start(t, sshtest.Options{}), openssh.Options{})
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	if err := c.Forward(t.Context(), openssh.Forward{Remote: at, Local: l.Addr().String()}); err != nil {
@@ -200,12 +196,7 @@ func TestKilled(t *testing.T) {
 		<-t.Context().Done()
 	}
 	s := sshtest.Start(t, sshtest.Options{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().String()
-	_ = l.Close()
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(embeddedtest.FreePort(t)))
 	local, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -235,13 +226,11 @@ func TestKilled(t *testing.T) {
 	if line != "forwarded\n" || dialErr != nil {
 		t.Fatalf("the process said %q (%v, %v)", line, err, dialErr)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if l, err := net.Listen("tcp", at); err == nil {
+	embeddedtest.Await(t, "end of the forward on the host", 10*time.Second, func() bool {
+		l, err := net.Listen("tcp", at)
+		if err == nil {
 			_ = l.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the forwarded port is still taken on the host")
-		}
-	}
+		return err == nil
+	})
 }

@@ -36,7 +36,8 @@ func (e *Error) Remedy() string { return e.Hint }
 
 // reasons are what OpenSSH says, in the order in which they count; its messages
 // are not translated. They are those of its sshconnect.c, ssh.c and readconf.c.
-// HOST stands for the host.
+// LOGIN stands for the command that gets to the host, NAME for its name in
+// known_hosts.
 var reasons = []struct {
 	says, means, hint string
 	kind              Kind

@@ -124,12 +124,6 @@ func hostname(address string) string {
 	return strings.Trim(address, "[]")
 }
 
-// Loopback tells whether a reference names a registry on this machine.
-func Loopback(ref string) bool {
-	host, _, _ := strings.Cut(ref, "/")
-	return isLoopback(hostname(host))
-}
-
 func isLoopback(name string) bool {
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return true

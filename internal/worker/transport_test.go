@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/worker"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
 )
@@ -64,19 +64,9 @@ func refuses(t *testing.T, spec *config.Worker, o worker.Options, want string) {
 	t.Log(err, "- next:", ce.Remedy())
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func TestPlainTransports(t *testing.T) {
 	t.Parallel()
-	d := hosttest.Start(t, hosttest.Options{Port: freePort(t), Platforms: []string{"linux/arm64"}})
+	d := hosttest.Start(t, hosttest.Options{Port: embeddedtest.FreePort(t), Platforms: []string{"linux/arm64"}})
 	for _, address := range []string{d.Unix(), d.TCP} {
 		w := solves(t, &config.Worker{Address: address}, worker.Options{})
 		if got := config.FormatPlatform(w.Host); got != "linux/arm64" || w.Version == "" {
@@ -103,9 +93,9 @@ func TestMutualTLS(t *testing.T) {
 	ca, other := hosttest.NewAuthority(t), hosttest.NewAuthority(t)
 	server, client := ca.Sign(t, soon, "rack", "127.0.0.1"), ca.Sign(t, soon)
 	named := ca.Sign(t, soon, "rack")
-	d := hosttest.Start(t, hosttest.Options{Port: freePort(t), Certificate: server})
-	n := hosttest.Start(t, hosttest.Options{Port: freePort(t), Certificate: named})
-	old := hosttest.Start(t, hosttest.Options{Port: freePort(t), Certificate: ca.Sign(t, past, "127.0.0.1")})
+	d := hosttest.Start(t, hosttest.Options{Port: embeddedtest.FreePort(t), Certificate: server})
+	n := hosttest.Start(t, hosttest.Options{Port: embeddedtest.FreePort(t), Certificate: named})
+	old := hosttest.Start(t, hosttest.Options{Port: embeddedtest.FreePort(t), Certificate: ca.Sign(t, past, "127.0.0.1")})
 
 	solves(t, &config.Worker{Address: d.TCP, TLS: &config.TLS{CA: ca.File, Cert: client.Cert, Key: client.Key}}, worker.Options{})
 	solves(t, &config.Worker{Address: n.TCP, TLS: &config.TLS{CA: ca.File, Cert: client.Cert, Key: client.Key, ServerName: "rack"}}, worker.Options{})

@@ -3,7 +3,6 @@
 package sshtest
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +35,7 @@ type Server struct {
 	Fingerprint string
 
 	sshd *exec.Cmd
-	log  *buffer
+	log  *embeddedtest.Output
 }
 
 // Options change a server.
@@ -65,8 +63,8 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{Alias: "h" + filepath.Base(dir), Dir: dir, Addr: "127.0.0.1", log: &buffer{}}
-	s.Port = freePort(t)
+	s := &Server{Alias: "h" + filepath.Base(dir), Dir: dir, Addr: "127.0.0.1", log: &embeddedtest.Output{}}
+	s.Port = embeddedtest.FreePort(t)
 	if o.Host != nil {
 		s.Addr = o.Host.Inner
 	}
@@ -225,32 +223,4 @@ func (s *Server) read(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// buffer is written by one and read by another.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
