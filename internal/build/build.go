@@ -4,12 +4,10 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/solver/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/plan"
@@ -125,7 +123,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
 	s.wait()
 	if err != nil {
-		return nil, failure(ctx, err, b, w.Name, s)
+		return nil, failure(ctx, err, b, w, s, p != nil)
 	}
 	desc, err := pushed(resp.ExporterResponse)
 	if err != nil {
@@ -141,34 +139,4 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	}
 	steps, cached := s.counts()
 	return &Result{Descriptor: desc, Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
-}
-
-// failure sorts an error of a solve: interrupted, the worker's, or the build's.
-func failure(ctx context.Context, err error, b *plan.Build, workerName string, s *stream) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if lost(err) {
-		return &worker.Lost{Worker: workerName, Full: full(err), Err: flat(err)}
-	}
-	out := &Error{Build: b.ID(), Err: flat(err)}
-	if step := s.failed(err); step != nil {
-		out.Step, out.Log = step.name, step.log.last()
-		out.Err = errors.New(step.reason)
-		if noRoom(out.Log) {
-			return &worker.Lost{Worker: workerName, Full: true, Err: fmt.Errorf("no space left on device, in step %s", step.name)}
-		}
-	}
-	for _, src := range errdefs.Sources(err) {
-		var text strings.Builder
-		if src.Print(&text) == nil {
-			out.Source = strings.TrimSpace(text.String())
-			break
-		}
-	}
-	out.Hint = remedy(fmt.Errorf("%w\n%s", err, strings.Join(out.Log, "\n")))
-	if out.Hint == "" {
-		out.Hint = "mend it and run the same command again: the platforms that were built are kept"
-	}
-	return out
 }

@@ -263,6 +263,13 @@ func prefixed(prefix, name string) string {
 	return "[" + prefix + "] " + name
 }
 
+// begun reports whether the daemon has told of any step.
+func (s *stream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.steps) > 0
+}
+
 // failed is the step that ended the solve with err, or nil. Others may have
 // failed without ending it: a cache that was not there.
 func (s *stream) failed(err error) *step {
