@@ -12,6 +12,7 @@ import (
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
 	"github.com/archmage-build/archmage/internal/sign"
@@ -93,8 +94,8 @@ func code(err error) int {
 		half     *index.HalfMovedError
 		untag    *index.UntagError
 		source   *index.SourceError
-		busy     *release.BusyError
-		missing  *release.NoRecordError
+		busy     *journal.BusyError
+		missing  *journal.NoRecordError
 		key      *sign.KeyError
 	)
 	switch {

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -48,7 +49,7 @@ type Promotion struct {
 	Pause time.Duration
 	// Moving is called before each write, one at a time, so that a journal
 	// can hold it; an error stops the promotion. It may be nil.
-	Moving func(Move) error
+	Moving func(journal.Move) error
 }
 
 // Promote moves tags to manifests that Upload brought, in the order of Moves.
@@ -64,7 +65,7 @@ type Promotion struct {
 //
 // If a move fails, or the context ends, those made before are taken back: all
 // tags are as they were, or a HalfMovedError names those that are not.
-func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
+func Promote(ctx context.Context, client *registry.Client, moves []journal.Move, p Promotion) error {
 	present, err := heads(ctx, client, moves)
 	if err != nil {
 		return fmt.Errorf("reading what the tags name now: %w", err)
@@ -86,7 +87,7 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 	if r.manifests, err = fetchManifests(ctx, client, r.due); err != nil {
 		return err
 	}
-	r.attempted, r.kept = make([]*Move, len(r.due)), make([]digest.Digest, len(r.due))
+	r.attempted, r.kept = make([]*journal.Move, len(r.due)), make([]digest.Digest, len(r.due))
 	if err := r.all(ctx); err != nil {
 		return restore(ctx, client, r.attempted, err)
 	}
@@ -100,12 +101,12 @@ func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promo
 type promoter struct {
 	Promotion
 	client    *registry.Client
-	due       []Move
+	due       []journal.Move
 	before    []digest.Digest // what each of due named
 	manifests []rawManifest
 
 	mu        sync.Mutex
-	attempted []*Move         // of due, nil where nothing was written
+	attempted []*journal.Move // of due, nil where nothing was written
 	kept      []digest.Digest // of due, what a registry that removes no tags still names
 	keptWhy   error
 	slowest   time.Duration // from reading a tag to its having moved
@@ -113,14 +114,14 @@ type promoter struct {
 
 // all makes the moves, rank by rank.
 func (r *promoter) all(ctx context.Context) error {
-	for rank := 0; rank <= rankRemoved; rank++ {
+	for rank := 0; rank <= journal.LastRank; rank++ {
 		// One failure starts no more moves, but ends none that is under way:
 		// what was cut off may still arrive after it was taken back.
 		var g errgroup.Group
 		var failed atomic.Bool
 		g.SetLimit(r.client.Jobs())
 		for i, m := range r.due {
-			if m.rank() != rank {
+			if m.Rank() != rank {
 				continue
 			}
 			g.Go(func() error {
@@ -238,7 +239,7 @@ type rawManifest struct {
 
 // fetchManifests reads what the tags will name from the repositories they are
 // in, each once: what is tagged was there the moment before.
-func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) ([]rawManifest, error) {
+func fetchManifests(ctx context.Context, client *registry.Client, moves []journal.Move) ([]rawManifest, error) {
 	first := map[string]int{}
 	at := make([]string, len(moves))
 	for i, m := range moves {

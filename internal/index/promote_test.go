@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -121,7 +122,7 @@ func TestConflict(t *testing.T) {
 	}
 
 	// The way back: the same moves the other way round.
-	back := []index.Move{{Target: "hello", Tag: repo + ":latest", Digest: theirs.Digest, Previous: d.Descriptor.Digest}}
+	back := []journal.Move{{Target: "hello", Tag: repo + ":latest", Digest: theirs.Digest, Previous: d.Descriptor.Digest}}
 	if err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func TestJournalStopsPromotion(t *testing.T) {
 	}
 	traffic.reset()
 	full := errors.New("no space left")
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(index.Move) error { return full }})
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(journal.Move) error { return full }})
 	if !errors.Is(err, full) || !strings.Contains(err.Error(), repo+":1") {
 		t.Errorf("error %v", err)
 	}

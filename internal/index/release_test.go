@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -169,17 +170,17 @@ func TestFromDraftToTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	traffic.reset()
-	var journal []string
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
-		journal = append(journal, m.Tag)
+	var noted []string
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m journal.Move) error {
+		noted = append(noted, m.Tag)
 		return nil
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	puts := traffic.matching(http.MethodPut, "/manifests/")
-	if want := 3 * 5; len(puts) != want || len(journal) != want {
-		t.Errorf("%d writes and %d journal entries, want %d", len(puts), len(journal), want)
+	if want := 3 * 5; len(puts) != want || len(noted) != want {
+		t.Errorf("%d writes and %d journal entries, want %d", len(puts), len(noted), want)
 	}
 	if last := puts[len(puts)-1]; !strings.HasSuffix(last, "/hello/manifests/latest") {
 		t.Errorf("the last write is %s, want latest", last)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -42,7 +43,7 @@ func (e *HalfMovedError) Remedy() string {
 // restore takes back the moves that a failed promotion may have made, and
 // returns the failure. A tag that names something of another release is left
 // alone.
-func restore(ctx context.Context, client *registry.Client, attempted []*Move, failure error) error {
+func restore(ctx context.Context, client *registry.Client, attempted []*journal.Move, failure error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime+time.Duration(len(attempted))*restoreTime/100)
 	defer cancel()
 	errs := make([]error, len(attempted))
@@ -66,7 +67,7 @@ func restore(ctx context.Context, client *registry.Client, attempted []*Move, fa
 	return failure
 }
 
-func restoreOne(ctx context.Context, client *registry.Client, m Move) error {
+func restoreOne(ctx context.Context, client *registry.Client, m journal.Move) error {
 	now, err := head(ctx, client, m.Tag)
 	if err != nil || now != m.Digest || m.Digest == m.Previous {
 		return err

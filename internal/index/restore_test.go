@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -55,7 +56,7 @@ func TestPromotionTakenBack(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
+			err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m journal.Move) error {
 				if tt.interrupt && strings.HasSuffix(m.Tag, ":latest") {
 					cancel()
 				}
@@ -109,7 +110,7 @@ func TestConflictMidway(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := digest.FromString("")
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m journal.Move) error {
 		if strings.HasSuffix(m.Tag, ":1") {
 			theirs = registrytest.Put(t, repo, "latest", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[],"annotations":{"by":"them"}}`)).Digest
 		}

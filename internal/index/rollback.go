@@ -6,14 +6,16 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/archmage-build/archmage/internal/journal"
 )
 
 // Rollback returns the moves that undo others: each tag goes back to what it
 // named before, and one that did not exist is removed (Digest ""). A tag that
 // did not change is left out. Removals come last, so that no name is missing
 // while others still move.
-func Rollback(moves []Move) []Move {
-	var back, removed []Move
+func Rollback(moves []journal.Move) []journal.Move {
+	var back, removed []journal.Move
 	for _, m := range moves {
 		if m.Digest == m.Previous {
 			continue

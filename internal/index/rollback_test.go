@@ -11,19 +11,20 @@ import (
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 func TestRollbackMoves(t *testing.T) {
 	t.Parallel()
-	got := index.Rollback([]index.Move{
+	got := index.Rollback([]journal.Move{
 		{Tag: "r:1-arm64", Platform: "linux/arm64", Digest: "sha256:b"},
 		{Tag: "r:1", Digest: "sha256:c", Previous: "sha256:a"},
 		{Tag: "r:same", Digest: "sha256:c", Previous: "sha256:c"},
 		{Tag: "r:latest", Digest: "sha256:c", Previous: "sha256:a"},
 	})
-	want := []index.Move{
+	want := []journal.Move{
 		{Tag: "r:1", Digest: "sha256:a", Previous: "sha256:c"},
 		{Tag: "r:latest", Digest: "sha256:a", Previous: "sha256:c"},
 		{Tag: "r:1-arm64", Platform: "linux/arm64", Previous: "sha256:b"},
@@ -58,7 +59,7 @@ func TestRollback(t *testing.T) {
 			}
 			var order []string
 			back := index.Rollback(moves)
-			if err := index.Promote(ctx, client, back, index.Promotion{Moving: func(m index.Move) error {
+			if err := index.Promote(ctx, client, back, index.Promotion{Moving: func(m journal.Move) error {
 				order = append(order, strings.TrimPrefix(m.Tag, repo+":"))
 				return nil
 			}}); err != nil {
@@ -170,7 +171,7 @@ func TestImmutableTags(t *testing.T) {
 	}
 	// Another run of the same release is faster, between the reading of the
 	// tags and the writing.
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
+	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m journal.Move) error {
 		registrytest.Put(t, repo, "1", d.Descriptor.MediaType, d.Raw)
 		return nil
 	}})

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/journal"
 )
 
 const (
@@ -98,7 +99,7 @@ func (r *promoter) pause() time.Duration {
 	least := r.Pause
 	if least == 0 {
 		least = pauseHere
-		if slices.ContainsFunc(r.due, func(m Move) bool {
+		if slices.ContainsFunc(r.due, func(m journal.Move) bool {
 			host, _, _ := strings.Cut(m.Tag, "/")
 			return !config.Loopback(host)
 		}) {

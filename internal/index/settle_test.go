@@ -14,6 +14,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
@@ -65,9 +66,9 @@ func atOnce(t *testing.T, repo string, tags []string, releases int, alike bool) 
 	for i := range releases {
 		wants[i] = put(fmt.Sprintf("of-%d", i), fmt.Sprint(i))
 		client := newClient(t)
-		var moves []index.Move
+		var moves []journal.Move
 		for _, tag := range tags {
-			moves = append(moves, index.Move{Target: "app", Tag: repo + ":" + tag, Digest: wants[i], Previous: old})
+			moves = append(moves, journal.Move{Target: "app", Tag: repo + ":" + tag, Digest: wants[i], Previous: old})
 		}
 		if alike {
 			moves[last].Digest = same

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -15,7 +16,7 @@ import (
 // of them are asked for their digest; one a repository and digest is read in
 // full, so that a registry is not only taken at its word. The error names each
 // tag that is wrong.
-func Verify(ctx context.Context, client *registry.Client, moves []Move) error {
+func Verify(ctx context.Context, client *registry.Client, moves []journal.Move) error {
 	present, err := heads(ctx, client, moves)
 	if err != nil {
 		return fmt.Errorf("reading the tags back: %w", err)

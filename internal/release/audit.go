@@ -15,6 +15,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -74,10 +75,10 @@ func want(t *plan.Target) *audit.Want {
 
 // auditDraft judges the draft of a target; layers are read where they were
 // built.
-func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *Record) (*audit.Report, error) {
+func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *journal.Record) (*audit.Report, error) {
 	d, err := index.Open(w.layout(), t.Name)
 	if errors.Is(err, index.ErrNoDraft) {
-		return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+		return nil, &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
 	}
 	if err != nil {
 		return nil, err
@@ -116,14 +117,14 @@ func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, 
 }
 
 // movedBy is the newest record that moved a tag, and how.
-func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
-	ids, err := w.recordIDs()
+func (w *Workspace) movedBy(tag string) (*journal.Record, *journal.Move) {
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return nil, nil
 	}
 	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
-		if err != nil || !r.reached(Promoted) {
+		r, err := w.journal.Read(id)
+		if err != nil || !r.Reached(journal.Promoted) {
 			continue
 		}
 		for i := range r.Moves {
@@ -137,7 +138,7 @@ func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
 
 // attached is the record that a release from any machine attached to an index,
 // or nil. It only adds to what is shown.
-func attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *Record {
+func attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *journal.Record {
 	repo, err := registry.Repository(ref)
 	if err != nil {
 		return nil
@@ -150,25 +151,25 @@ func attached(ctx context.Context, client *registry.Client, ref string, d digest
 	if err != nil {
 		return nil
 	}
-	r := &Record{}
-	if json.Unmarshal(data, r) != nil || r.Schema > RecordSchema {
+	r := &journal.Record{}
+	if json.Unmarshal(data, r) != nil || r.Schema > journal.Schema {
 		return nil
 	}
 	return r
 }
 
 // builtBy fills in what the record knows of each image of the index.
-func builtBy(report *audit.Report, r *Record) {
+func builtBy(report *audit.Report, r *journal.Record) {
 	if r == nil {
 		return
 	}
-	i := slices.IndexFunc(r.Targets, func(t *TargetRecord) bool { return t.Index == report.Tree.Digest })
+	i := slices.IndexFunc(r.Targets, func(t *journal.Target) bool { return t.Index == report.Tree.Digest })
 	if i < 0 {
 		return
 	}
 	t := r.Targets[i]
 	for i := range report.Images {
-		if c := t.child(report.Images[i].Platform); c != nil {
+		if c := t.Child(report.Images[i].Platform); c != nil {
 			report.Images[i].BuiltBy = c.Worker
 			report.Images[i].ProvenOn = c.ProvenOn
 		}
@@ -199,7 +200,7 @@ func judge(failOn string, reports ...*audit.Report) error {
 
 // inspectDrafts is the inspection inside a release: nothing goes up that has a
 // finding of release.fail_on or worse.
-func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	var reports []*audit.Report
 	for _, t := range p.Published() {
 		report, err := w.auditDraft(ctx, p, t, client, r)

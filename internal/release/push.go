@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/sign"
@@ -28,7 +29,7 @@ type PushOptions struct {
 // Push uploads the drafts by digest, then moves the tags of all selected
 // targets and reads them back.
 func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
-	return w.step(o.Selection, func(p *plan.Plan, client *registry.Client, r *Record) error {
+	return w.step(o.Selection, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
 		if err := w.registries(ctx, p, client); err != nil {
 			return err
 		}
@@ -44,7 +45,7 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 }
 
 // readBefore notes what the tags name when a release begins.
-func readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+func readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	if r.Before == nil {
 		r.Before = map[string]digest.Digest{}
 	}
@@ -72,7 +73,7 @@ func readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *R
 }
 
 // push is Push without its surroundings.
-func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, o PushOptions) error {
+func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o PushOptions) error {
 	taggings, err := w.upload(ctx, p, client, r)
 	if err != nil {
 		return err
@@ -81,7 +82,7 @@ func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Cli
 }
 
 // upload brings the drafts up, by digest, and signs them.
-func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) ([]index.Tagging, error) {
+func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) ([]index.Tagging, error) {
 	key, err := w.signer(p)
 	if err != nil {
 		return nil, err
@@ -90,9 +91,9 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 	defer w.traffic.end()
 	var taggings []index.Tagging
 	for _, t := range p.Published() {
-		tr := r.target(t.Name)
+		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return nil, &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
 		}
 		d, err := index.Open(w.layout(), t.Name)
 		if err != nil {
@@ -116,7 +117,7 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 		}
 		taggings = append(taggings, tagging)
 	}
-	return taggings, r.advance(Uploaded)
+	return taggings, r.Advance(journal.Uploaded)
 }
 
 // signer loads the key of release { sign }, or gives nil.
@@ -133,7 +134,7 @@ func (w *Workspace) signer(p *plan.Plan) (*sign.Key, error) {
 }
 
 // promote moves the tags, reads them back, and attaches the record.
-func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
+func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
 	moves, err := index.Moves(ctx, client, taggings, p.Release.ArchTags)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -142,12 +143,12 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 		r.Before = map[string]digest.Digest{}
 	}
 	// A run that was killed may have moved some of them.
-	partly := slices.ContainsFunc(moves, func(m index.Move) bool {
+	partly := slices.ContainsFunc(moves, func(m journal.Move) bool {
 		before, ok := r.Before[m.Tag]
 		return ok && m.Previous == m.Digest && before != m.Digest
 	})
 	// What was read this moment need not be read again.
-	there := !slices.ContainsFunc(moves, func(m index.Move) bool { return m.Previous != m.Digest })
+	there := !slices.ContainsFunc(moves, func(m journal.Move) bool { return m.Previous != m.Digest })
 	for i, m := range moves {
 		if before, ok := r.Before[m.Tag]; ok {
 			moves[i].Previous = before
@@ -157,23 +158,23 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 	}
 	r.Moves = moves
 	if there {
-		return errors.Join(r.advance(Verified), w.attach(ctx, client, r, taggings, o))
+		return errors.Join(r.Advance(journal.Verified), w.attach(ctx, client, r, taggings, o))
 	}
 	step := r.Step
-	if err := r.advance(Promoting); err != nil {
+	if err := r.Advance(journal.Promoting); err != nil {
 		return err
 	}
 	if err := index.Promote(ctx, client, moves, index.Promotion{Force: o.Force}); err != nil {
 		if !partly {
-			err = errors.Join(err, r.takenBack(step, err))
+			err = errors.Join(err, takenBack(r, step, err))
 		}
 		return interrupted(ctx, err)
 	}
-	r.Step = Promoted // written with the next step: the moves are in the record
+	r.Step = journal.Promoted // written with the next step: the moves are in the record
 	if err := index.Verify(ctx, client, moves); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := r.advance(Verified); err != nil {
+	if err := r.Advance(journal.Verified); err != nil {
 		return err
 	}
 	return w.attach(ctx, client, r, taggings, o)
@@ -182,11 +183,11 @@ func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.
 // attach pushes the record as a referrer of each index, so that it is found
 // from any machine. The tags stand already, so a registry that does not take
 // it is a warning.
-func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
+func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
 	if o.NoReferrer {
 		return nil
 	}
-	data, err := r.public()
+	data, err := public(r)
 	if err != nil {
 		return err
 	}

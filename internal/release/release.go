@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -27,12 +28,12 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err := w.annotate(p, r); err != nil {
 			return err
 		}
-		if !r.built() && r.moves() {
+		if !built(r) && moves(r) {
 			if err := w.mayPush(ctx, p, client); err != nil {
 				return err
 			}
 		}
-		if err := r.advance(Assembled); err != nil {
+		if err := r.Advance(journal.Assembled); err != nil {
 			return err
 		}
 		if err := w.inspectDrafts(ctx, p, client, r); err != nil {

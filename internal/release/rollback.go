@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -37,7 +37,7 @@ func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
 }
 
 func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry.Client, o RollbackOptions) error {
-	r, err := w.newRecord(KindRollback)
+	r, err := w.journal.New(journal.Rollback)
 	if err != nil {
 		return err
 	}
@@ -56,28 +56,28 @@ func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry
 		return err
 	}
 	w.status.Close()
-	if err := r.advance(Promoting); err != nil {
+	if err := r.Advance(journal.Promoting); err != nil {
 		return err
 	}
 	err = index.Promote(ctx, client, r.Moves, index.Promotion{Force: o.Force})
 	var stuck *index.UntagError
 	if errors.As(err, &stuck) { // all else was done; the registry does not remove tags
 		w.status.Warn(stuck.Error() + "; " + stuck.Remedy())
-		r.Moves = slices.DeleteFunc(r.Moves, func(m index.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
+		r.Moves = slices.DeleteFunc(r.Moves, func(m journal.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
 	} else if err != nil {
 		var half *index.HalfMovedError
 		if !errors.As(err, &half) { // all tags are as they were: nothing to remember
-			err = errors.Join(err, stateError(os.Remove(r.path)))
+			err = errors.Join(err, w.journal.Remove(r))
 		}
 		return interrupted(ctx, err)
 	}
-	if err := r.advance(Promoted); err != nil {
+	if err := r.Advance(journal.Promoted); err != nil {
 		return err
 	}
 	if err := index.Verify(ctx, client, r.Moves); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := r.advance(Verified); err != nil {
+	if err := r.Advance(journal.Verified); err != nil {
 		return err
 	}
 	return w.showMoves(r.Moves)
@@ -87,41 +87,41 @@ func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry
 func onlyRegistries(p *plan.Plan) *plan.Plan { c := *p; c.Targets = nil; return &c }
 
 // undo takes back the newest release that moved tags.
-func (w *Workspace) undo(r *Record) error {
-	ids, err := w.recordIDs()
+func (w *Workspace) undo(r *journal.Record) error {
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return err
 	}
 	for _, id := range slices.Backward(ids) {
-		old, err := readRecord(w.path("releases", id+".json"))
+		old, err := w.journal.Read(id)
 		if err != nil {
 			return err
 		}
-		if !old.reached(Promoting) || len(old.Moves) == 0 {
+		if !old.Reached(journal.Promoting) || len(old.Moves) == 0 {
 			continue
 		}
 		r.Undoes = old.ID
-		r.Moves = slices.DeleteFunc(index.Rollback(old.Moves), func(m index.Move) bool { return m.Digest == m.Previous })
+		r.Moves = slices.DeleteFunc(index.Rollback(old.Moves), func(m journal.Move) bool { return m.Digest == m.Previous })
 		if len(r.Moves) == 0 {
 			return usage("Nothing to roll back", fmt.Errorf("release %s moved no tag: they were all there already; name an older state with -to=ID (`mage releases` lists them)", old.ID))
 		}
 		return nil
 	}
-	return &NoRecordError{Dir: w.path(), Want: "no release has moved a tag"}
+	return &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag"}
 }
 
 // restore makes the tags what they were when release id had ended.
-func (w *Workspace) restore(r *Record, id string) error {
+func (w *Workspace) restore(r *journal.Record, id string) error {
 	old, err := w.record(id)
 	if err != nil {
 		return err
 	}
-	if !old.reached(Promoted) {
+	if !old.Reached(journal.Promoted) {
 		return usage("Release without tags", fmt.Errorf("release %s did not come as far as its tags (%s)", old.ID, old.Step))
 	}
 	r.Restores = old.ID
 	for _, m := range old.Moves {
-		r.Moves = append(r.Moves, index.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Digest, Previous: w.lastMove(m.Tag)})
+		r.Moves = append(r.Moves, journal.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Digest, Previous: w.lastMove(m.Tag)})
 	}
 	return nil
 }
@@ -129,13 +129,13 @@ func (w *Workspace) restore(r *Record, id string) error {
 // lastMove is what the newest record that moved a tag made of it: if it names
 // anything else, somebody else has moved it.
 func (w *Workspace) lastMove(tag string) digest.Digest {
-	ids, err := w.recordIDs()
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return ""
 	}
 	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
-		if err != nil || !r.reached(Promoting) {
+		r, err := w.journal.Read(id)
+		if err != nil || !r.Reached(journal.Promoting) {
 			continue
 		}
 		for _, m := range r.Moves {
@@ -147,7 +147,7 @@ func (w *Workspace) lastMove(tag string) digest.Digest {
 	return ""
 }
 
-func (w *Workspace) showMoves(moves []index.Move) error {
+func (w *Workspace) showMoves(moves []journal.Move) error {
 	t := ui.NewTable(ui.Column{Title: "TAG"}, ui.Column{Title: "FROM"}, ui.Column{Title: "TO"})
 	t.Empty = "no tag moves\n"
 	name := func(d digest.Digest) string {
@@ -164,22 +164,22 @@ func (w *Workspace) showMoves(moves []index.Move) error {
 
 // releaseView is one release as `mage releases -json` prints it.
 type releaseView struct {
-	*Record
+	*journal.Record
 	// Problem says why the record cannot be read.
 	Problem string `json:"problem,omitempty"`
 }
 
 // Releases lists the records, the newest first.
 func (w *Workspace) Releases(asJSON bool) error {
-	ids, err := w.recordIDs()
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return err
 	}
 	views := []releaseView{}
 	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
+		r, err := w.journal.Read(id)
 		if err != nil {
-			views = append(views, releaseView{Record: &Record{ID: id}, Problem: err.Error()})
+			views = append(views, releaseView{Record: &journal.Record{ID: id}, Problem: err.Error()})
 			continue
 		}
 		views = append(views, releaseView{Record: r})
@@ -197,11 +197,11 @@ func (w *Workspace) Releases(asJSON bool) error {
 		}
 		var state any
 		switch {
-		case v.Kind == KindRollback && v.Undoes != "":
+		case v.Kind == journal.Rollback && v.Undoes != "":
 			state = "took back " + v.Undoes
-		case v.Kind == KindRollback:
+		case v.Kind == journal.Rollback:
 			state = "restored " + v.Restores
-		case v.Step == Verified:
+		case v.Step == journal.Verified:
 			state = out.Good("released")
 		default:
 			state = out.Warn("stopped while " + string(v.Step))
