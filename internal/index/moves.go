@@ -24,30 +24,13 @@ type Tagging struct {
 }
 
 // Moves plans the tags of all targets in the order they will move: those of
-// one architecture, then the others, "latest" and its like last. Each tag's
-// present digest is read from its registry. Nothing is written: keep the
-// result (a rollback needs it), then call Promote.
+// one architecture, then the others, "latest" and its like last. Nothing is read
+// or written: Promote does.
 //
 // archTags is a template of the tag for one platform, with {tag}, {os},
 // {arch} and {variant}: "{tag}-{arch}{variant}" gives 1.2-armv6. "" makes none.
 // A tag that one of the draft's sources was resolved from stays as it is.
-func Moves(ctx context.Context, client *registry.Client, taggings []Tagging, archTags string) ([]journal.Move, error) {
-	moves, err := plan(taggings, archTags)
-	if err != nil {
-		return nil, err
-	}
-	present, err := heads(ctx, client, moves)
-	if err != nil {
-		return nil, fmt.Errorf("reading what the tags name now: %w", err)
-	}
-	for i := range moves {
-		moves[i].Previous = present[i]
-	}
-	return moves, nil
-}
-
-// plan lists the moves in order, without asking a registry.
-func plan(taggings []Tagging, archTags string) ([]journal.Move, error) {
+func Moves(taggings []Tagging, archTags string) ([]journal.Move, error) {
 	var moves []journal.Move
 	taken := map[string]journal.Move{}
 	add := func(m journal.Move) error {
@@ -114,6 +97,23 @@ func archTag(template, tag string, p ocispecs.Platform) (string, error) {
 		return "", fmt.Errorf("making the tag of %q: arch_tags %q gives %q, which is no tag (at most 128 letters, digits, \"_\", \".\", \"-\"); use {tag}, {os}, {arch} and {variant}", format(p), template, name)
 	}
 	return name, nil
+}
+
+// Point reads what tags point to now, all at once; "" for nothing.
+func Point(ctx context.Context, client *registry.Client, tags []string) (journal.Tags, error) {
+	moves := make([]journal.Move, len(tags))
+	for i, tag := range tags {
+		moves[i].Tag = tag
+	}
+	present, err := heads(ctx, client, moves)
+	if err != nil {
+		return nil, fmt.Errorf("reading what the tags point to now: %w", err)
+	}
+	out := journal.Tags{}
+	for i, tag := range tags {
+		out[tag] = present[i]
+	}
+	return out, nil
 }
 
 // heads returns what each move's tag names now, "" for nothing.

@@ -165,14 +165,14 @@ func TestFromDraftToTags(t *testing.T) {
 		}
 	}
 
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	traffic.reset()
-	var noted []string
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m journal.Move) error {
-		noted = append(noted, m.Tag)
+	var noted []journal.Move
+	moves, err = index.Promote(ctx, client, moves, index.Promotion{Begin: func(m []journal.Move) error {
+		noted = m
 		return nil
 	}})
 	if err != nil {
@@ -209,7 +209,10 @@ func TestFromDraftToTags(t *testing.T) {
 	if heads := traffic.matching(http.MethodHead, "/manifests/"); len(heads) != 2*(8+1) {
 		t.Errorf("an upload of what is there asks %d times, want one a manifest and repository, 18", len(heads))
 	}
-	again, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
+	again, err := index.Promote(ctx, client, moves, index.Promotion{Begin: func([]journal.Move) error {
+		t.Error("a second promotion begins to write")
+		return nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,9 +220,6 @@ func TestFromDraftToTags(t *testing.T) {
 		if m.Previous != m.Digest {
 			t.Errorf("%s: previous is %q after the promotion", m.Tag, m.Previous)
 		}
-	}
-	if err := index.Promote(ctx, client, again, index.Promotion{}); err != nil {
-		t.Fatal(err)
 	}
 	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
 		t.Errorf("a second run wrote %q", puts)

@@ -37,3 +37,6 @@ func (m Move) Rank() int {
 	}
 	return 1
 }
+
+// Repository is the tag's repository.
+func (m Move) Repository() string { return m.Tag[:strings.LastIndex(m.Tag, ":")] }

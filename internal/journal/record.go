@@ -52,10 +52,14 @@ type Record struct {
 	Updated time.Time `json:"updated,omitzero"`
 	// Kind is "release", or "rollback" for tags that were put back.
 	Kind Kind `json:"kind"`
-	// Undoes is the release that a rollback undid, Restores the one whose tags
-	// it put back.
-	Undoes   string `json:"undoes,omitempty"`
+	// Undoes lists the releases that a rollback undid, Restores is the one whose
+	// tags it put back, if that was asked for by name.
+	Undoes   IDs    `json:"undoes,omitempty"`
 	Restores string `json:"restores,omitempty"`
+	// Commit is the git commit that the release was made from, Dirty reports
+	// whether the checkout had changes. Both are empty outside git.
+	Commit string `json:"commit,omitempty"`
+	Dirty  bool   `json:"dirty,omitempty"`
 	// Plan is the identity of the plan: an interrupted release goes on only for
 	// the same one.
 	Plan string `json:"plan,omitempty"`
@@ -66,15 +70,58 @@ type Record struct {
 	// Before is what each tag pointed to when the release began; a tag that did
 	// not exist has "". A tag that moves meanwhile is in conflict with this
 	// release.
-	Before map[string]digest.Digest `json:"before,omitempty"`
+	Before Tags `json:"before,omitempty"`
 	// Moves are the tags, in the order they move, with what they pointed to
 	// before.
 	Moves []Move `json:"moves,omitempty"`
+	// Attempt counts the promotions that were begun: of two records of one
+	// release that are attached to an image, the later one counts.
+	Attempt int `json:"attempt,omitempty"`
+	// Stuck are moves of promotions that did not end, of this release or an
+	// earlier one, that could not be put back. Previous is what a rollback of
+	// what comes after restores.
+	Stuck []Move `json:"stuck,omitempty"`
+	// Unattached records could not be attached to their images yet.
+	Unattached bool `json:"unattached,omitempty"`
+	// Proofs are the verdicts of the devices, before the tags moved.
+	Proofs []Proof `json:"proofs,omitempty"`
 	// Smoke is the report of the devices, before the tags moved, as the smoke
 	// package writes it.
 	Smoke json.RawMessage `json:"smoke,omitempty"`
 
-	store *Store
+	store  *Store
+	remote bool // read from a registry
+}
+
+// IDs are names of releases. Records of schema 1 hold one as a string.
+type IDs []string
+
+// UnmarshalJSON reads a list, or one name.
+func (l *IDs) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		var one string
+		if err := json.Unmarshal(data, &one); err != nil {
+			return err
+		}
+		*l = IDs{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(l))
+}
+
+// Proof is the verdict of one case on one device.
+type Proof struct {
+	Target   string `json:"target"`
+	Platform string `json:"platform,omitempty"`
+	Device   string `json:"device"`
+	Verdict  string `json:"verdict"`
+}
+
+// Check is how a target's index did in an inspection or on the devices. It is
+// worth nothing for another index.
+type Check struct {
+	Index  digest.Digest `json:"index"`
+	Passed bool          `json:"passed"`
 }
 
 // Target is one target of a release.
@@ -83,9 +130,16 @@ type Target struct {
 	// Linked targets were built for others and have no index.
 	Linked   bool     `json:"linked,omitempty"`
 	Tags     []string `json:"tags,omitempty"`
+	// Children are the platforms that this run built, or found to be there
+	// already. Earlier are those of earlier attempts: they tell what may be
+	// reused, and are never published.
 	Children []*Child `json:"children,omitempty"`
+	Earlier  []*Child `json:"earlier,omitempty"`
 	// Index is the digest of the target's index, once assembled.
 	Index digest.Digest `json:"index,omitempty"`
+	// Inspected and Proven are nil where that was not done.
+	Inspected *Check `json:"inspected,omitempty"`
+	Proven    *Check `json:"proven,omitempty"`
 }
 
 // Child is one platform of a target.

@@ -152,6 +152,38 @@ func (s *Store) New(k Kind) (*Record, error) {
 	}, nil
 }
 
+// Behind names a record that was not saved yet so that it sorts behind another
+// one, of another machine, whose clock may be ahead. A clock that is ahead by
+// more than a day is wrong, and not followed.
+func (s *Store) Behind(r *Record, id string) {
+	at, _, _ := strings.Cut(id, "-")
+	t, err := time.Parse(idTime, at)
+	if err != nil || !r.Updated.IsZero() || r.ID > id || time.Until(t) > 24*time.Hour {
+		return
+	}
+	_, unique, _ := strings.Cut(r.ID, "-")
+	r.ID = t.Add(time.Second).Format(idTime) + "-" + unique
+}
+
+// All reads every record, the oldest first. Those that cannot be read are given
+// to bad.
+func (s *Store) All(bad func(id string, err error)) ([]*Record, error) {
+	ids, err := s.IDs()
+	if err != nil {
+		return nil, err
+	}
+	var out []*Record
+	for _, id := range ids {
+		r, err := s.Read(id)
+		if err != nil {
+			bad(id, err)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
 func (s *Store) save(r *Record) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/archmage-build/archmage/internal/index"
@@ -14,7 +13,7 @@ import (
 // Assemble makes the draft index of every selected target from the builds of
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
-	return w.step(s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
+	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
 		if err := w.assemble(ctx, p, client, r); err != nil {
 			return err
 		}
@@ -22,16 +21,34 @@ func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	})
 }
 
-// step runs one task on the newest record, alone in the workspace.
-func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *journal.Record) error) error {
+// step runs one task on the newest record, alone in the workspace. A record that
+// is closed stays as it is: a new one follows it.
+func (w *Workspace) step(ctx context.Context, s Selection, do func(*plan.Plan, *registry.Client, *journal.Record) error) error {
 	return w.alone(s, func(p *plan.Plan, client *registry.Client) error {
-		var none *journal.NoRecordError
-		r, err := w.journal.Newest()
-		if len(p.Builds()) == 0 && (errors.As(err, &none) || (err == nil && !covers(r, p))) {
-			r, err = w.begin(p, nil, false) // of sources: nothing has to be built first
-		}
-		if err != nil {
+		if err := w.closeOpen(ctx, p, client); err != nil {
 			return err
+		}
+		r, err := w.newest()
+		switch {
+		case err != nil:
+			return err
+		case len(p.Builds()) == 0 && (r == nil || !covers(r, p)):
+			if r, err = w.begin(p, nil, false); err != nil { // of sources: nothing has to be built first
+				return err
+			}
+		case r == nil:
+			return &journal.NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+		case r.Kind == journal.Rollback:
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("the last thing done was the rollback %s", r.ID)}
+		case len(p.Builds()) > 0 && !r.Reached(journal.Built):
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("the build of release %s did not end", r.ID)}
+		case r.Closed():
+			next, err := w.journal.New(journal.Release)
+			if err != nil {
+				return err
+			}
+			next.Follow(r)
+			r = next
 		}
 		return do(p, client, r)
 	})
@@ -76,12 +93,12 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
-func (w *Workspace) Annotate(_ context.Context, s Selection) error {
-	return w.step(s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
+func (w *Workspace) Annotate(ctx context.Context, s Selection) error {
+	return w.step(ctx, s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
 		if err := w.annotate(p, r); err != nil {
 			return err
 		}
-		return r.Save()
+		return r.Advance(journal.Assembled)
 	})
 }
 
@@ -89,7 +106,7 @@ func (w *Workspace) annotate(p *plan.Plan, r *journal.Record) error {
 	for _, t := range p.Published() {
 		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return w.notAssembled(t.Name)
 		}
 		d, err := index.Annotate(w.layout(), t.Name, annotations(t), overrides(t))
 		if err != nil {

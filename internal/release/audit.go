@@ -2,9 +2,7 @@ package release
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,7 +76,7 @@ func want(t *plan.Target) *audit.Want {
 func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *journal.Record) (*audit.Report, error) {
 	d, err := index.Open(w.layout(), t.Name)
 	if errors.Is(err, index.ErrNoDraft) {
-		return nil, &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+		return nil, w.notAssembled(t.Name)
 	}
 	if err != nil {
 		return nil, err
@@ -110,7 +108,7 @@ func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, 
 		return nil, interrupted(ctx, err)
 	}
 	if r == nil {
-		r = attached(ctx, client, tag.String(), report.Tree.Digest)
+		r = w.attached(ctx, client, tag.String(), report.Tree.Digest)
 	}
 	builtBy(report, r)
 	return report, nil
@@ -136,26 +134,24 @@ func (w *Workspace) movedBy(tag string) (*journal.Record, *journal.Move) {
 	return nil, nil
 }
 
-// attached is the record that a release from any machine attached to an index,
-// or nil. It only adds to what is shown.
-func attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *journal.Record {
+// attached is the newest record that a release from any machine attached to an
+// index, or nil. It only adds to what is shown.
+func (w *Workspace) attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *journal.Record {
 	repo, err := registry.Repository(ref)
 	if err != nil {
 		return nil
 	}
-	found, err := index.Referrers(ctx, client, repo, d, index.ArtifactTypeRecord)
-	if err != nil || len(found) == 0 {
-		return nil
-	}
-	data, err := index.ReadReferrer(ctx, client, repo, found[len(found)-1])
+	found, err := w.readAttached(ctx, client, place{repo, d}, func(string) bool { return true })
 	if err != nil {
 		return nil
 	}
-	r := &journal.Record{}
-	if json.Unmarshal(data, r) != nil || r.Schema > journal.Schema {
-		return nil
+	var newest *journal.Record
+	for _, r := range found {
+		if r.Kind == journal.Release && (newest == nil || r.ID > newest.ID || r.ID == newest.ID && r.Attempt > newest.Attempt) {
+			newest = r
+		}
 	}
-	return r
+	return newest
 }
 
 // builtBy fills in what the record knows of each image of the index.
@@ -215,6 +211,10 @@ func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *reg
 		}
 	}
 	err := judge(p.Release.FailOn, reports...)
+	noteInspection(p, r, reports)
+	if saveErr := r.Save(); saveErr != nil {
+		return saveErr
+	}
 	// What stops the release is in the error; notes are for `mage inspect`.
 	show := []audit.Severity{audit.Warning}
 	if err == nil {
@@ -222,4 +222,14 @@ func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *reg
 	}
 	w.showFindings(w.Streams.Err, show, reports...)
 	return err
+}
+
+// noteInspection keeps which drafts passed, as reports of all published targets
+// have it.
+func noteInspection(p *plan.Plan, r *journal.Record, reports []*audit.Report) {
+	for i, t := range p.Published() {
+		if tr := r.Target(t.Name); tr != nil && reports[i].Tree.Digest == tr.Index {
+			tr.Inspected = &journal.Check{Index: tr.Index, Passed: judge(p.Release.FailOn, reports[i]) == nil}
+		}
+	}
 }

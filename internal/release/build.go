@@ -57,11 +57,14 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if err := w.closeOpen(ctx, p, client); err != nil {
+		return nil, err
+	}
 	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
-	if err := readBefore(ctx, p, client, r); err != nil {
+	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	if err := r.Save(); err != nil {

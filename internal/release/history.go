@@ -25,11 +25,7 @@ func (w *Workspace) readHistory() history {
 			w.status.Warn(err.Error() + "; it is left as it is, and not used")
 			continue
 		}
-		for _, t := range r.Targets {
-			for _, c := range t.Children {
-				h[t.Name+" "+c.Platform] = past{c}
-			}
-		}
+		r.Past(func(target string, c *journal.Child) { h[target+" "+c.Platform] = past{c} })
 	}
 	return h
 }

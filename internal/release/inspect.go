@@ -85,6 +85,11 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 			reports = append(reports, report)
 		}
 	}
+	if draft {
+		if err := w.keepInspection(p, reports); err != nil {
+			return err
+		}
+	}
 	if draft && o.Format != Table && o.Format != JSON && o.Format != SARIF && o.Format != Markdown {
 		return usage("Nothing to print", fmt.Errorf("-%s goes with -ref", o.Format))
 	}
@@ -92,6 +97,26 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 		return err
 	}
 	return judge(p.Release.FailOn, reports...)
+}
+
+// keepInspection writes into the record which drafts passed: a push asks for it.
+func (w *Workspace) keepInspection(p *plan.Plan, reports []*audit.Report) error {
+	unlock, err := w.journal.Lock()
+	var busy *journal.BusyError
+	if errors.As(err, &busy) {
+		w.status.Warn("the inspection is not recorded: " + err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := w.newest()
+	if err != nil || r == nil || r.Closed() || r.Open() {
+		return err
+	}
+	noteInspection(p, r, reports)
+	return r.Save()
 }
 
 // inspectRef needs no targets.hcl, but honours the registries and the audit
@@ -130,7 +155,7 @@ func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	builtBy(report, attached(ctx, client, ref, report.Tree.Digest))
+	builtBy(report, w.attached(ctx, client, ref, report.Tree.Digest))
 	if err := w.print(ctx, o.Format, source, report); err != nil {
 		return err
 	}
@@ -232,7 +257,7 @@ func (w *Workspace) inspectDiff(ctx context.Context, p *plan.Plan, client *regis
 	for _, t := range p.Published() {
 		d, err := index.Open(w.layout(), t.Name)
 		if errors.Is(err, index.ErrNoDraft) {
-			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return w.notAssembled(t.Name)
 		}
 		if err != nil {
 			return err

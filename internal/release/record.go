@@ -1,39 +1,48 @@
 package release
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
 )
 
-// begin opens the record of a release: the newest one where that was
-// interrupted and has the same plan, so that what its tags named before is not
-// forgotten; else a new one. Fresh asks for a new one.
+// begin opens the record of a release: the newest one where that did not end
+// and has the same plan, so that what its tags pointed to before is not
+// forgotten; else a new one. Fresh asks for a new one. What earlier attempts
+// built is only history. Nothing open is left: closeOpen was called.
 func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.Record, error) {
 	if err := w.journal.Make(); err != nil {
 		return nil, err
 	}
-	dgst := planDigest(p)
-	if last, err := w.journal.Newest(); err == nil && !fresh && last.Kind == journal.Release && !last.Reached(journal.Verified) && last.Plan == dgst {
+	last, err := w.newest()
+	if err != nil {
+		return nil, err
+	}
+	if last != nil && !fresh && last.Continues(p.Identity()) {
 		w.say("going on with release %s, which was interrupted", last.ID)
 		last.SetEpoch(epoch)
+		last.Restart()
 		return last, nil
 	}
 	r, err := w.journal.New(journal.Release)
 	if err != nil {
 		return nil, err
 	}
-	r.Plan = dgst
+	r.Plan = p.Identity()
 	r.SetEpoch(epoch)
+	if last != nil {
+		r.Stuck = slices.Clone(last.Stuck)
+	}
 	for _, t := range p.Targets {
 		tr := &journal.Target{Name: t.Name, Linked: t.Linked}
 		for _, tag := range t.Tags {
@@ -41,61 +50,72 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		}
 		r.Targets = append(r.Targets, tr)
 	}
-	return r, nil // saved when it is known what the tags name
+	return r, nil // saved when it is known what the tags point to
 }
 
-// planDigest sums what decides a release besides the inputs of its builds.
-func planDigest(p *plan.Plan) string {
-	data, err := json.Marshal(struct {
-		Plan    planJSON
-		Release any
-	}{planView(p), []any{p.Release.Attestations, p.Release.MediaTypes, p.Release.ArchTags}})
-	if err != nil {
-		return "" // plain strings always encode
+// newest reads the newest record, nil if there is none. One that cannot be read
+// may hold tags that were left half moved, so it stops whatever would come next.
+func (w *Workspace) newest() (*journal.Record, error) {
+	ids, err := w.journal.IDs()
+	if err != nil || len(ids) == 0 {
+		return nil, err
 	}
-	return digest.FromBytes(data).String()
+	return w.journal.Newest()
 }
 
-// public is the record as it is attached to an index: what is the same for
-// every run that released the same, so that the same attachment is made once.
-func public(r *journal.Record) ([]byte, error) {
-	c := *r
-	c.Started, c.Updated, c.ID, c.Before, c.Moves, c.Step = time.Time{}, time.Time{}, "", nil, nil, ""
-	c.Targets = nil
-	for _, t := range r.Targets {
-		tc := *t
-		tc.Children = nil
-		for _, child := range t.Children {
-			cc := *child
-			cc.Seconds, cc.Reused, cc.Cached = 0, false, 0
-			tc.Children = append(tc.Children, &cc)
+// readBefore notes what the tags point to when a release begins, and the commit
+// it is made from.
+func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
+	var unread []string
+	for _, t := range p.Published() {
+		for _, tag := range t.Tags {
+			if _, ok := r.Before[tag.String()]; !ok {
+				unread = append(unread, tag.String())
+			}
 		}
-		c.Targets = append(c.Targets, &tc)
 	}
-	data, err := json.MarshalIndent(&c, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encoding the record: %w", err)
-	}
-	return data, nil
-}
-
-// takenBack notes that a promotion failed and left every tag as it was: there is
-// nothing of it to roll back. After a conflict the next run begins with what the
-// tags name then.
-func takenBack(r *journal.Record, before journal.Step, failure error) error {
-	var half *index.HalfMovedError
-	if errors.As(failure, &half) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		r.Commit, r.Dirty = commit(gctx, w.Dir)
 		return nil
+	})
+	var now journal.Tags
+	g.Go(func() (err error) {
+		now, err = index.Point(gctx, client, unread)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
-	r.Step, r.Moves = before, nil
-	var conflict *index.ConflictError
-	if errors.As(failure, &conflict) {
-		r.Before = nil
+	if r.Before == nil {
+		r.Before = journal.Tags{}
 	}
-	return r.Save()
+	for tag, d := range now {
+		r.Before[tag] = d
+	}
+	return w.lookElsewhere(ctx, p, client, r)
 }
 
-// built says whether this run has built anything, which asked the registries
+// commit is the git commit that is checked out, and whether the checkout has
+// changes; "" outside git.
+func commit(ctx context.Context, dir string) (id string, dirty bool) {
+	cmd := exec.CommandContext(ctx, "git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if oid, ok := strings.CutPrefix(line, "# branch.oid "); ok && oid != "(initial)" {
+			id = oid
+		}
+		dirty = dirty || line != "" && !strings.HasPrefix(line, "#")
+	}
+	return id, dirty
+}
+
+// built reports whether this run has built anything, which asked the registries
 // whether they take a push.
 func built(r *journal.Record) bool {
 	return slices.ContainsFunc(r.Targets, func(t *journal.Target) bool {
@@ -103,25 +123,37 @@ func built(r *journal.Record) bool {
 	})
 }
 
-// moves says whether a tag named something else than it shall when the release
-// began.
+// moves reports whether a tag pointed to something else than it shall when the
+// release began.
 func moves(r *journal.Record) bool {
 	return slices.ContainsFunc(r.Targets, func(t *journal.Target) bool {
 		return slices.ContainsFunc(t.Tags, func(tag string) bool { return r.Before[tag] != t.Index })
 	})
 }
 
-// record reads one by its name, or by the beginning of it.
-func (w *Workspace) record(id string) (*journal.Record, error) {
-	found, err := w.journal.Find(id)
-	if err != nil {
-		return nil, err
+// local reads all records of this workspace, the oldest first. One that cannot
+// be read is named and passed over.
+func (w *Workspace) local() ([]*journal.Record, error) {
+	return w.journal.All(func(_ string, err error) {
+		w.status.Warn(err.Error() + "; it is left as it is, and not used")
+	})
+}
+
+// record finds a release by its name, or by the beginning of it.
+func record(records []*journal.Record, id string) (*journal.Record, error) {
+	var found []string
+	var one *journal.Record
+	for _, r := range records {
+		if strings.HasPrefix(r.ID, id) {
+			found = append(found, r.ID)
+			one = r
+		}
 	}
 	switch len(found) {
 	case 0:
 		return nil, usage("Unknown release", fmt.Errorf("there is no release %q; `mage releases` lists them", id))
 	case 1:
-		return w.journal.Read(found[0])
+		return one, nil
 	}
 	return nil, usage("Ambiguous release", fmt.Errorf("%q begins the names of %d releases: %s", id, len(found), strings.Join(found, ", ")))
 }

@@ -39,21 +39,6 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err := w.inspectDrafts(ctx, p, client, r); err != nil {
 			return err
 		}
-		taggings, err := w.upload(ctx, p, client, r)
-		if err != nil {
-			return err
-		}
-		proof, err := w.prove(ctx, p, client, r)
-		if err != nil {
-			return err
-		}
-		defer proof.close()
-		if err := w.promote(ctx, p, client, r, taggings, o.PushOptions); err != nil {
-			return err
-		}
-		if err := proof.verifyTags(ctx); err != nil {
-			return err
-		}
-		return w.showReleased(p, r)
+		return w.publish(ctx, p, client, r, o.PushOptions, true)
 	})
 }

@@ -38,6 +38,8 @@ type Workspace struct {
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
+	// elsewhere are moves of promotions of other workspaces that did not end.
+	elsewhere []journal.Move
 }
 
 // Open returns the workspace of a directory.
@@ -174,7 +176,10 @@ func (w *Workspace) locked(p *plan.Plan, do func(*registry.Client) error) error 
 }
 
 // client talks to the registries of the plan.
-func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
+func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) { return w.clientOf(p, 0) }
+
+// clientOf is client with a number of attempts, 0 for as many as usual.
+func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, error) {
 	var hosts []registry.Host
 	for _, r := range p.Registries {
 		h := registry.Host{Name: r.Host, PlainHTTP: r.Insecure || r.Embedded, SkipVerify: r.Insecure}
@@ -184,7 +189,7 @@ func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report,
+		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
 	})
 }
 
@@ -217,7 +222,8 @@ func elapsed(e embedded.Event) string {
 // left half moved are told in any case.
 func interrupted(ctx context.Context, err error) error {
 	var half *index.HalfMovedError
-	if err != nil && ctx.Err() != nil && !errors.As(err, &half) {
+	var unsettled *index.UnsettledError
+	if err != nil && ctx.Err() != nil && !errors.As(err, &half) && !errors.As(err, &unsettled) {
 		return context.Cause(ctx)
 	}
 	return err
