@@ -72,16 +72,16 @@ func restore(ctx context.Context, client *registry.Client, begun []journal.Move,
 		back[i] = m
 		back[i].Digest, back[i].Previous = m.Previous, m.Digest
 	}
-	if failed, err := PutBack(ctx, client, back); len(failed) > 0 {
-		return &HalfMovedError{Tags: failed, Err: failure, Restore: err}
+	if failed, errs := PutBack(ctx, client, back); len(failed) > 0 {
+		return &HalfMovedError{Tags: failed, Err: failure, Restore: errors.Join(errs...)}
 	}
 	return failure
 }
 
 // PutBack moves tags that still point to Previous, each for itself: it returns
-// the moves that could not be made, and why. A tag that points to something else
+// the moves that could not be made, and why, each in the same place. A tag that points to something else
 // is left alone. It goes on when ctx ends.
-func PutBack(ctx context.Context, client *registry.Client, moves []journal.Move) (failed []journal.Move, why error) {
+func PutBack(ctx context.Context, client *registry.Client, moves []journal.Move) (failed []journal.Move, why []error) {
 	ctx, cancel := insist(ctx, restoreTime+time.Duration(len(moves))*restoreTime/100)
 	defer cancel()
 	errs := make([]error, len(moves))
@@ -93,10 +93,10 @@ func PutBack(ctx context.Context, client *registry.Client, moves []journal.Move)
 	_ = g.Wait() // each has its own error
 	for i, err := range errs {
 		if err != nil {
-			failed = append(failed, moves[i])
+			failed, why = append(failed, moves[i]), append(why, err)
 		}
 	}
-	return failed, errors.Join(errs...)
+	return failed, why
 }
 
 func putBack(ctx context.Context, client *registry.Client, m journal.Move) error {

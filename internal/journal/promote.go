@@ -64,9 +64,7 @@ func (r *Record) Promote(moves, open []Move) {
 	r.Moves = nil
 	for _, m := range moves {
 		r.Before[m.Tag] = m.Previous
-		if m.Previous != m.Digest {
-			m.Previous = origin(m.Tag, m.Previous, slices.Concat(r.Stuck, open))
-		}
+		m.Previous = origin(m.Tag, m.Previous, slices.Concat(r.Stuck, open))
 		r.Moves = append(r.Moves, m)
 	}
 	r.Step = Promoting
@@ -177,7 +175,7 @@ func (r *Record) Settle(c Closing, failed []Move) {
 		r.Stuck = append(r.Stuck, stuck[tag])
 	}
 	switch {
-	case !open:
+	case !open, c.Untouched && r.Kind == Rollback:
 	case c.Complete:
 		r.Step = Verified
 	case r.Kind == Rollback:
@@ -187,5 +185,10 @@ func (r *Record) Settle(c Closing, failed []Move) {
 		// Where another release took a tag meanwhile, that is said now; what the
 		// tags point to is read again.
 		r.Withdraw(Uploaded, len(c.Taken) > 0)
+		for _, s := range r.Stuck { // that it is there is no other release's doing
+			if _, ok := r.Before[s.Tag]; ok {
+				r.Before[s.Tag] = s.Digest
+			}
+		}
 	}
 }

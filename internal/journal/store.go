@@ -24,14 +24,23 @@ type Store struct {
 	// Path is the state directory.
 	Path string
 
+	// Files writes and removes records. Tests put one there that fails at a
+	// chosen moment, as a process does that is killed.
+	Files Files
+
 	ids    []string
 	listed bool
-	write  func(path string, data []byte) error // replaceFile, but for tests of crashes
+}
+
+// Files changes files whole or not at all.
+type Files interface {
+	Replace(path string, data []byte) error
+	Remove(path string) error
 }
 
 // Open returns the store in a state directory, which need not exist.
 func Open(path string) *Store {
-	return &Store{Path: path, write: replaceFile}
+	return &Store{Path: path, Files: disk{}}
 }
 
 // Make makes the state directory, which git shall not see: an untracked file
@@ -192,7 +201,7 @@ func (s *Store) save(r *Record) error {
 	if err := os.MkdirAll(s.records(), 0o700); err != nil {
 		return stateError(err)
 	}
-	if err := s.write(s.file(r.ID), append(data, '\n')); err != nil {
+	if err := s.Files.Replace(s.file(r.ID), append(data, '\n')); err != nil {
 		return stateError(err)
 	}
 	if s.listed && !slices.Contains(s.ids, r.ID) {
@@ -204,7 +213,7 @@ func (s *Store) save(r *Record) error {
 // Remove removes a record of which nothing came.
 func (s *Store) Remove(r *Record) error {
 	s.ids = slices.DeleteFunc(s.ids, func(id string) bool { return id == r.ID })
-	if err := os.Remove(s.file(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.Files.Remove(s.file(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return stateError(err)
 	}
 	return nil
@@ -213,9 +222,14 @@ func (s *Store) Remove(r *Record) error {
 // partial is how a record is named while it is written.
 const partial = ".tmp-"
 
-// replaceFile replaces a file by rename, flushed to disk before and after, so
-// that a crash leaves the old file or the new one. Only its owner reads it.
-func replaceFile(path string, data []byte) error {
+// disk is the file system.
+type disk struct{}
+
+func (disk) Remove(path string) error { return os.Remove(path) }
+
+// Replace exchanges a file by rename, flushed to disk before and after, so that
+// a crash leaves the old file or the new one. Only its owner reads it.
+func (disk) Replace(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, partial+filepath.Base(path)+"-*")
 	if err != nil {

@@ -62,9 +62,9 @@ func (w *Workspace) closeRecord(ctx context.Context, client *registry.Client, r 
 	}
 	failed, why := index.PutBack(ctx, client, c.Moves)
 	left := map[string]bool{}
-	for _, m := range failed {
+	for i, m := range failed {
 		left[m.Tag] = true
-		w.status.Warn(fmt.Sprintf("%s %s was interrupted while its tags moved, and %s could not be moved: it points to %s, not to %s (%v)", r.Kind, r.ID, m.Tag, digestName(m.Previous), digestName(m.Digest), why))
+		w.status.Warn(fmt.Sprintf("%s %s was interrupted while its tags moved, and %s could not be moved: it points to %s, not to %s (%v)", r.Kind, r.ID, m.Tag, digestName(m.Previous), digestName(m.Digest), why[i]))
 	}
 	for _, m := range c.Moves {
 		if !left[m.Tag] {
