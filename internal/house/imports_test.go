@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"release"},
 	{"build", "index", "audit", "smoke"},
 	{"worker", "registry", "device"},
-	{"plan"},
+	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
 	{"embedded", "sign", "ui", "house"}, // leaves

@@ -294,14 +294,14 @@ func TestSourceTagsStay(t *testing.T) {
 		if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 			t.Fatal(err)
 		}
-		moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}{variant}")
+		moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}{variant}")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(moves) != 2 || moves[0].Tag != repo+":1-arm64" || moves[1].Tag != repo+":1" {
 			t.Errorf("moves %+v", moves)
 		}
-		if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+		if _, err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
 			t.Fatal(err)
 		}
 		if desc, err := client.Head(ctx, refs[0]); err != nil || desc.Digest != children[1].Digest {

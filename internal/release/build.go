@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -39,7 +40,7 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
 	var epoch *time.Time
 	past := history{}
 	g, gctx := errgroup.WithContext(ctx)
@@ -56,14 +57,17 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if err := w.closeOpen(ctx, p, client); err != nil {
+		return nil, err
+	}
 	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
-	if err := readBefore(ctx, p, client, r); err != nil {
+	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	if err := r.save(); err != nil {
+	if err := r.Save(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
@@ -86,7 +90,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err := w.solve(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	return r, r.advance(Built)
+	return r, r.Advance(journal.Built)
 }
 
 // display shows the builds on stderr.
@@ -132,7 +136,7 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
 type solves struct {
-	record  *Record
+	record  *journal.Record
 	client  *registry.Client
 	display *build.Display
 	fleet   *worker.Fleet
@@ -236,26 +240,26 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 // note writes a finished build into the record at once: it is not lost when
 // the release ends here.
 func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
-	s.put(b, &ChildRecord{
+	s.put(b, &journal.Child{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-		Inputs: in.Digest, Whole: in.Whole,
+		Inputs: in.Digest, Complete: in.Whole,
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.record.save()
+	return s.record.Save()
 }
 
-func (s *solves) put(b *plan.Build, c *ChildRecord) {
+func (s *solves) put(b *plan.Build, c *journal.Child) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var order []string
 	for _, o := range b.Target.Builds {
 		order = append(order, o.PlatformName())
 	}
-	s.record.target(b.Target.Name).put(c, order)
+	s.record.Target(b.Target.Name).Put(c, order)
 }
 
 // sayMissing names the optional platforms that are not there, and in red:

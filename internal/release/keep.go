@@ -11,9 +11,8 @@ import (
 )
 
 // keep takes from earlier runs what need not be built again: the inputs are the
-// same, and the registry still has the image. Within one release that was
-// interrupted this is enough; for a new release the fingerprint must cover all
-// inputs.
+// same, the fingerprint covers all of them, and the registry still has the
+// image.
 func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	var known []*plan.Build
 	shown := false
@@ -80,7 +79,7 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	}
 	if n := len(outcomes); n > 0 {
 		if n < len(p.Builds()) { // else the step is done, and noted as such
-			if err := s.record.save(); err != nil {
+			if err := s.record.Save(); err != nil {
 				return err
 			}
 		}
@@ -95,7 +94,7 @@ func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]buil
 	if s.nativeOnly && !old.Native {
 		return build.Base{}, false, nil
 	}
-	if old.Inputs == "" || old.Repository != b.Repository || (!old.Whole && old.release != s.record.ID) {
+	if old.Inputs == "" || old.Repository != b.Repository || !old.Complete {
 		return build.Base{}, false, nil
 	}
 	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
@@ -108,7 +107,7 @@ func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]buil
 	if err != nil {
 		return build.Base{}, false, err
 	}
-	if in.Digest != old.Inputs || (!in.Whole && old.release != s.record.ID) {
+	if in.Digest != old.Inputs || !in.Whole {
 		return build.Base{}, false, nil
 	}
 	ref, err := registry.At(b.Repository, old.Digest)
@@ -122,8 +121,8 @@ func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]buil
 	if err != nil {
 		return build.Base{}, false, err
 	}
-	kept := *old.ChildRecord
-	kept.Kept = true
+	kept := *old.Child
+	kept.Reused = true
 	s.put(b, &kept)
 	return build.Base{Repository: b.Repository, Descriptor: desc}, true, nil
 }

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/smoke"
@@ -116,7 +118,7 @@ func (p *proof) close() {
 }
 
 // prove runs the smoke cases on the devices, by digest, before any tag moves.
-func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) (*proof, error) {
+func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) (*proof, error) {
 	out := &proof{w: w, tags: map[string]string{}}
 	if !p.Release.Prove {
 		return out, nil
@@ -125,7 +127,7 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		if len(t.Spec.Smokes) == 0 {
 			continue
 		}
-		st, err := smoke.Read(ctx, client, t.Repositories()[0]+"@"+r.target(t.Name).Index.String())
+		st, err := smoke.Read(ctx, client, t.Repositories()[0]+"@"+r.Target(t.Name).Index.String())
 		if err != nil {
 			return out, interrupted(ctx, err)
 		}
@@ -149,15 +151,19 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		out.close()
 		return out, interrupted(ctx, err)
 	}
-	out.report, r.Smoke = report, report
+	out.report = report
+	if r.Smoke, err = json.Marshal(report); err != nil {
+		out.close()
+		return out, fmt.Errorf("encoding the smoke report: %w", err)
+	}
 	for _, res := range report.Results {
-		if tr := r.target(res.Target); tr != nil && res.Verdict == smoke.Passed {
-			if c := tr.child(res.Platform); c != nil && !slices.Contains(c.ProvenOn, res.Device) {
+		if tr := r.Target(res.Target); tr != nil && res.Verdict == smoke.Passed {
+			if c := tr.Child(res.Platform); c != nil && !slices.Contains(c.ProvenOn, res.Device) {
 				c.ProvenOn = append(c.ProvenOn, res.Device)
 			}
 		}
 	}
-	if err := r.save(); err != nil {
+	if err := r.Save(); err != nil {
 		out.close()
 		return out, err
 	}
@@ -169,7 +175,7 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		out.close()
 		return out, &heldError{err}
 	}
-	if err := r.advance(Proven); err != nil {
+	if err := r.Advance(journal.Proven); err != nil {
 		out.close()
 		return out, err
 	}
