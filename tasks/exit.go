@@ -12,6 +12,7 @@ import (
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
 	"github.com/archmage-build/archmage/internal/sign"
@@ -93,6 +94,7 @@ func code(err error) int {
 		half     *index.HalfMovedError
 		untag    *index.UntagError
 		source   *index.SourceError
+		claim    *oci.AttestationError
 		busy     *release.BusyError
 		missing  *release.NoRecordError
 		key      *sign.KeyError
@@ -104,7 +106,7 @@ func code(err error) int {
 		return exitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof):
 		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim):
 		return exitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &untag):
 		return exitRegistry

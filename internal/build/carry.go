@@ -17,7 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/worker"
 )
@@ -36,7 +36,7 @@ type Registry interface {
 // is declared so, or the registry is on this machine's loopback and could not
 // be brought to the worker.
 func carried(w *worker.Worker, b *plan.Build) bool {
-	return w.Push == "client" || (w.Unforwarded != nil && config.Loopback(plan.Host(b.Repository)))
+	return w.Push == "client" || (w.Unforwarded != nil && oci.Loopback(plan.Host(b.Repository)))
 }
 
 // parcel is a directory that an image passes through on its way. What is in it
