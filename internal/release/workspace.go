@@ -33,7 +33,10 @@ type Workspace struct {
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
-	opened  time.Time
+	opened time.Time
+	// proven says what the devices of this run showed, for the last line; ""
+	// where none was to be asked.
+	proven  string
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -148,7 +151,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if diags := append(p.CheckPublish(), w.checkInputs(p)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, nil
+	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
