@@ -13,6 +13,7 @@ import (
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
 	"github.com/archmage-build/archmage/internal/sign"
@@ -103,6 +104,7 @@ func code(err error) int {
 		untag    *index.UntagError
 		checked  *release.UncheckedError
 		source   *index.SourceError
+		claim    *oci.AttestationError
 		busy     *journal.BusyError
 		missing  *journal.NoRecordError
 		key      *sign.KeyError
@@ -114,7 +116,7 @@ func code(err error) int {
 		return exitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof), errors.As(err, &checked) && checked.Proof:
 		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &checked):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked):
 		return exitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &open), errors.As(err, &untag):
 		return exitRegistry

@@ -18,7 +18,8 @@ var layers = [][]string{
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house"}, // leaves
+	{"embedded", "sign", "ui", "house"},
+	{"oci"}, // what all see alike
 }
 
 // owners are the only components that import a library outside tests.

@@ -241,7 +241,7 @@ func TestSourcesRefused(t *testing.T) {
 		{"duplicate", append(slices.Clone(refs), both), nil, nil, "two images were given"},
 		{"missing", refs, append([]string{"linux/s390x"}, asked...), nil, "none of the sources has it"},
 		{"surplus", refs, asked[:3], nil, "platforms does not"},
-		{"a lying descriptor", []string{lie}, nil, nil, "its config says linux/amd64"},
+		{"a lying descriptor", []string{lie}, nil, nil, "the image's config, which says linux/amd64"},
 		{"claimed, not repaired", refs, nil, claimed(refs[0]), "repair = true"},
 		{"claimed, an index of two", append([]string{both}, refs[:2]...), nil, claimed(both), "an index of several images"},
 		{"claimed, unknown", refs, nil, claimed(repo + ":none"), "none of the target's sources"},

@@ -67,6 +67,7 @@ type Client struct {
 	backoff   time.Duration
 	progress  func(Progress)
 	seen      seen
+	blobs     blobs
 }
 
 // New returns a client for the declared hosts and, by the rules of Host, any

@@ -34,6 +34,9 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	case o.JSON:
 		return w.writeJSON(planView(p))
 	}
+	if err := ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources); err != nil {
+		return err
+	}
 	return w.showPlan(p)
 }
 

@@ -61,8 +61,12 @@ func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
 	if moved == 0 {
 		what = fmt.Sprintf("all %d tags were there already", len(r.Moves))
 	}
-	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back\n",
-		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what)
+	proven := w.proven
+	if proven == "" {
+		proven = "nothing was run on a device"
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back; %s\n",
+		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what, proven)
 	for _, t := range p.Published() {
 		tr := r.Target(t.Name)
 		for _, tag := range t.Tags {

@@ -35,6 +35,9 @@ type Workspace struct {
 
 	journal *journal.Store
 	opened  time.Time
+	// proven says what the devices of this run showed, for the last line; ""
+	// where none was to be asked.
+	proven  string
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -149,7 +152,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if diags := append(p.CheckPublish(), w.checkInputs(p)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, nil
+	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
