@@ -10,6 +10,7 @@ import (
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/worker"
 )
@@ -36,6 +37,8 @@ type Options struct {
 	// images pass through here.
 	Registry Registry
 	Scratch  string
+	// Inputs reads what builds are made from.
+	Inputs *inputs.Reader
 }
 
 // Base is an image that another build of this release has pushed, by digest.
@@ -51,6 +54,11 @@ type Result struct {
 	// Descriptor of the manifest, or of the one-platform index that BuildKit
 	// makes where there are attestations.
 	Descriptor ocispecs.Descriptor
+	// Inputs are what it was built from. Something is unknown of them if the
+	// daemon was given anything else than had been read.
+	Inputs inputs.Inputs
+	// Changed are the files that changed while it was built.
+	Changed []string
 	// Steps and Cached count the vertices of the solve.
 	Steps, Cached int
 	Duration      time.Duration
@@ -98,8 +106,11 @@ func (e *Error) Remedy() string { return e.Hint }
 func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
 	start := time.Now()
 	var p *parcel
+	reading, err := ReadInputs(ctx, b, bases, w.Host, o)
+	if err != nil {
+		return nil, err
+	}
 	if carried(w, b) {
-		var err error
 		if p, err = newParcel(o.Scratch); err != nil {
 			return nil, err
 		}
@@ -110,20 +121,22 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	}
 	opt, err := solveOpt(b, bases, o)
 	if err != nil {
-		hint := remedy(err)
-		if hint == "" {
-			hint = fmt.Sprintf("mend target %q and run the same command again", b.Target.Name)
-		}
-		return nil, &Error{Build: b.ID(), Err: err, Hint: hint}
+		return nil, invalid(b, err)
 	}
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
+	}
+	if err := reading.Watch(opt); err != nil {
+		return nil, err
 	}
 	s := d.start(b.ID(), w.Name)
 	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
 	s.wait()
 	if err != nil {
 		return nil, failure(ctx, err, b, w, s, p != nil)
+	}
+	if err := reading.Unreadable(); err != nil {
+		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}
 	}
 	desc, err := pushed(resp.ExporterResponse)
 	if err != nil {
@@ -138,5 +151,5 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		}
 	}
 	steps, cached := s.counts()
-	return &Result{Descriptor: desc, Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
+	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

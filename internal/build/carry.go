@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/identity"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -177,7 +176,7 @@ func (p *parcel) take(ctx context.Context, desc ocispecs.Descriptor, open func()
 
 // offer gives a base to the daemon over the session, and the reference to it.
 func (p *parcel) offer(so *client.SolveOpt, dgst digest.Digest) string {
-	id := identity.NewID()
+	id := "base-" + dgst.Encoded()[:16]
 	if so.OCIStores == nil {
 		so.OCIStores = map[string]content.Store{}
 	}

@@ -14,7 +14,7 @@ var layers = [][]string{
 	{"tasks", "chores"}, // chores serve the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
-	{"worker", "registry", "device"},
+	{"worker", "registry", "device", "inputs"},
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
@@ -25,7 +25,7 @@ var layers = [][]string{
 // owners are the only components that import a library outside tests.
 var owners = map[string][]string{
 	"github.com/magefile/mage":                {"magefile", "tasks"},
-	"github.com/moby/buildkit":                {"worker", "build"},
+	"github.com/moby/buildkit":                {"worker", "build", "inputs"},
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},
 	"github.com/distribution/distribution/v3": {"embedded"},

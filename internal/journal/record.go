@@ -158,10 +158,12 @@ type Child struct {
 	Cached int `json:"cached"`
 	// Seconds the build took.
 	Seconds float64 `json:"seconds"`
-	// Inputs is the fingerprint of what it was built from; Complete reports
-	// whether the fingerprint covers everything.
-	Inputs   string `json:"inputs,omitempty"`
-	Complete bool   `json:"complete,omitempty"`
+	// Inputs is the digest of what it was built from; Complete reports whether
+	// it covers everything. BuildPlatform is the worker's own platform, which is
+	// one of the inputs.
+	Inputs        string `json:"inputs,omitempty"`
+	Complete      bool   `json:"complete,omitempty"`
+	BuildPlatform string `json:"buildPlatform,omitempty"`
 	// ProvenOn lists the devices that it ran on.
 	ProvenOn []string `json:"provenOn,omitempty"`
 	// Reused children were not built in this run: an earlier one had built them

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
@@ -80,9 +83,12 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
 			Scratch:          w.path("tmp", r.ID),
+			Inputs:           inputs.NewReader(client, w.path("inputs")),
 		},
 		done:     map[*plan.Build]*outcome{},
-		prepared: map[*plan.Build]bool{},
+		prepared: map[*plan.Build]*inputs.Reading{},
+		why:      map[*plan.Build]string{},
+		made:     map[*plan.Build]*build.Result{},
 	}
 	if err := w.keep(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
@@ -131,7 +137,8 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	err = run.all(ctx, todo)
 	run.display.Close()
 	w.sayMissing(todo, run)
-	return err
+	w.sayChanged(todo, run)
+	return errors.Join(err, run.confirm(ctx))
 }
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
@@ -147,8 +154,14 @@ type solves struct {
 	options    build.Options
 	done       map[*plan.Build]*outcome
 
-	mu       sync.Mutex // guards the record and prepared
-	prepared map[*plan.Build]bool
+	mu sync.Mutex // guards the record and the maps below
+	// prepared are the builds whose prepare command ran, with what it left where
+	// it is one of several of its target.
+	prepared map[*plan.Build]*inputs.Reading
+	// why says, of builds that could have been reused, what is different.
+	why map[*plan.Build]string
+	// made are the builds of this run.
+	made map[*plan.Build]*build.Result
 }
 
 // outcome of a build, readable once ended is closed.
@@ -211,18 +224,12 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if j == nil {
 		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if !s.prepared[b] {
-		if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
-			return build.Base{}, err
-		}
-	}
-	in, err := build.ReadInputs(ctx, b, bases, s.options)
-	if err != nil {
+	if err := s.prepare(ctx, b); err != nil {
 		return build.Base{}, err
 	}
 	var by *worker.Worker
 	var res *build.Result
-	err = s.fleet.Do(ctx, j, b.ID(),
+	err := s.fleet.Do(ctx, j, b.ID(),
 		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
 		func(ctx context.Context, w *worker.Worker) error {
 			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
@@ -231,25 +238,112 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 			}
 			return err
 		})
+	if err == nil {
+		err = s.overwritten(b, res)
+	}
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res, in)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
+}
+
+// prepare runs the prepare command of b, once a release.
+func (s *solves) prepare(ctx context.Context, b *plan.Build) error {
+	s.mu.Lock()
+	_, done := s.prepared[b]
+	s.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+		return err
+	}
+	var left *inputs.Reading
+	if b.Spec.Prepare != nil && len(b.Target.Builds) > 1 && len(b.Needs) == 0 {
+		var err error
+		if left, err = build.ReadInputs(ctx, b, nil, b.Platform, s.options); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prepared[b] = left
+	return nil
+}
+
+// overwritten is an error where a build was not given what its prepare command had
+// made: the command of another platform may have written the same file since.
+func (s *solves) overwritten(b *plan.Build, res *build.Result) error {
+	s.mu.Lock()
+	left := s.prepared[b]
+	s.mu.Unlock()
+	if left == nil {
+		return nil
+	}
+	var files []string
+	for name, was := range left.Parts {
+		path, ok := strings.CutPrefix(name, "file ")
+		if is, there := res.Inputs.Parts[name]; ok && (!there || is != was) {
+			files = append(files, path)
+		}
+	}
+	files = append(files, res.Changed...)
+	if len(files) == 0 {
+		return nil
+	}
+	slices.Sort(files)
+	return &build.Error{
+		Build: b.ID(), Step: "prepare",
+		Err:  fmt.Errorf("%s changed between the prepare command and the build", summary(slices.Compact(files))),
+		Hint: "if the prepare commands of several platforms write the same file, let each write below dist/$TARGETPLATFORM; else run the same command again",
+	}
 }
 
 // note writes a finished build into the record at once: it is not lost when
-// the release ends here.
-func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
+// the release ends here. Whether it may be reused is confirmed later.
+func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
+	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
+		return err
+	}
 	s.put(b, &journal.Child{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-		Inputs: in.Digest, Complete: in.Whole,
+		Inputs: res.Inputs.Digest, BuildPlatform: config.FormatPlatform(w.Host),
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.made[b] = res
 	return s.record.Save()
+}
+
+// confirm lets those builds be reused whose inputs are all known. A base image
+// that moved while they were built is none of what they were recorded with.
+func (s *solves) confirm(ctx context.Context) error {
+	if len(s.made) == 0 {
+		return nil
+	}
+	var all []*inputs.Inputs
+	for _, res := range s.made {
+		all = append(all, &res.Inputs)
+	}
+	moved := s.options.Inputs.MovedBases(ctx, all...)
+	for b, res := range s.made {
+		if res.Inputs.Complete() && !res.Inputs.UsesAny(moved) {
+			s.record.Target(b.Target.Name).Child(b.PlatformName()).Complete = true
+		}
+	}
+	return s.record.Save()
+}
+
+// sayChanged names the files that changed while they were built.
+func (w *Workspace) sayChanged(builds []*plan.Build, s *solves) {
+	for _, b := range builds {
+		if res := s.made[b]; res != nil && len(res.Changed) > 0 {
+			w.status.Warn(fmt.Sprintf("%s: %s changed while it was built: it is released as it was sent to the worker, and built again next time", b.ID(), summary(res.Changed)))
+		}
+	}
 }
 
 func (s *solves) put(b *plan.Build, c *journal.Child) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -26,28 +25,16 @@ func (w *Workspace) checkInputs(p *plan.Plan) hcl.Diagnostics {
 		}
 	}
 	for _, b := range p.Builds() {
-		context := *b.Spec.Context
-		if b.Spec.Prepare != nil || build.Remote(context) {
+		at := build.Locate(b.Spec, w.Dir)
+		if b.Spec.Prepare != nil {
 			continue
 		}
-		dir := w.absolute(strings.TrimPrefix(context, "cwd://"))
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			fail(b, "context", "Target %q is built from the directory %s, which is not there.", b.Target.Name, dir)
+		if st, err := os.Stat(at.Context); at.Remote == "" && (err != nil || !st.IsDir()) {
+			fail(b, "context", "Target %q is built from the directory %s, which is not there.", b.Target.Name, at.Context)
 			continue
 		}
-		if b.Spec.DockerfileInline != nil && *b.Spec.DockerfileInline != "" {
-			continue
-		}
-		file := strings.TrimPrefix(*b.Spec.Dockerfile, "cwd://")
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(dir, file)
-		}
-		_, err := os.Stat(file)
-		if err != nil { // BuildKit takes a lowercase name too
-			_, err = os.Stat(filepath.Join(filepath.Dir(file), strings.ToLower(filepath.Base(file))))
-		}
-		if err != nil && !build.Remote(*b.Spec.Dockerfile) {
-			fail(b, "dockerfile", "Target %q is built by %s, which is not there. Write it, or name another with dockerfile, relative to the context.", b.Target.Name, file)
+		if at.Missing() {
+			fail(b, "dockerfile", "Target %q is built by %s, which is not there. Write it, or name another with dockerfile, relative to the context.", b.Target.Name, at.Path())
 		}
 	}
 	return diags

@@ -3,11 +3,17 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
-	"github.com/archmage-build/archmage/internal/registry"
 )
 
 // keep takes from earlier runs what need not be built again: the inputs are the
@@ -85,44 +91,88 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 		}
 		w.say("kept %d of %d builds: their inputs are the same and the registry has them", n, len(p.Builds()))
 	}
+	w.sayWhy(p, s)
 	return nil
 }
 
-// reuse says whether b is there already, and notes it.
+// sayWhy tells, for builds that could have been reused, what changed since.
+func (w *Workspace) sayWhy(p *plan.Plan, s *solves) {
+	byReason := map[string][]string{}
+	var order []string
+	for _, b := range p.Builds() {
+		why := s.why[b]
+		if why == "" {
+			continue
+		}
+		line := b.Target.Name + ": " + why
+		if byReason[line] == nil {
+			order = append(order, line)
+		}
+		byReason[line] = append(byReason[line], b.PlatformName())
+	}
+	for _, line := range order {
+		name, why, _ := strings.Cut(line, ": ")
+		w.say("building %s for %s again: %s", name, strings.Join(byReason[line], ", "), why)
+	}
+}
+
+// summary names the first of some reasons, and how many there are.
+func summary(reasons []string) string {
+	const shown = 3
+	if len(reasons) <= shown {
+		return strings.Join(reasons, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(reasons[:shown], ", "), len(reasons)-shown)
+}
+
+// reuse reports whether b is there already, and notes it. Where it is not, s.why
+// says what is different.
 func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]build.Base) (build.Base, bool, error) {
 	old := s.past[b.ID()]
-	if s.nativeOnly && !old.Native {
+	again := func(why string) (build.Base, bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.why[b] = why
 		return build.Base{}, false, nil
 	}
-	if old.Inputs == "" || old.Repository != b.Repository || !old.Complete {
-		return build.Base{}, false, nil
+	host, err := config.ParsePlatform(old.BuildPlatform)
+	switch {
+	case s.nativeOnly && !old.Native:
+		return again("it was built by emulation, which is forbidden now")
+	case old.Inputs == "" || old.BuildPlatform == "" || err != nil:
+		return again("what it was built from was not recorded")
+	case old.Repository != b.Repository:
+		return again("its repository changed")
 	}
-	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+	if err := s.prepare(ctx, b); err != nil {
 		return build.Base{}, false, err
 	}
-	s.mu.Lock()
-	s.prepared[b] = true
-	s.mu.Unlock()
-	in, err := build.ReadInputs(ctx, b, bases, s.options)
+	in, err := build.ReadInputs(ctx, b, bases, host, s.options)
 	if err != nil {
 		return build.Base{}, false, err
 	}
-	if in.Digest != old.Inputs || !in.Whole {
-		return build.Base{}, false, nil
+	switch {
+	case !in.Complete():
+		return again("it cannot be known whether it is the same: " + summary(in.Unknown))
+	case in.Digest != old.Inputs:
+		was := s.options.Inputs.Recall(b.ID(), old.Inputs)
+		if was == nil {
+			return again("what it is built from changed")
+		}
+		return again(summary(inputs.Changes(was, in.Parts)))
+	case !old.Complete:
+		return again("something changed while it was built last")
 	}
-	ref, err := registry.At(b.Repository, old.Digest)
-	if err != nil {
-		return build.Base{}, false, nil //nolint:nilerr // a record that names no digest keeps nothing
-	}
-	desc, err := s.client.Head(ctx, ref)
-	if registry.IsNotFound(err) {
-		return build.Base{}, false, nil
-	}
+	desc := ocispecs.Descriptor{MediaType: old.MediaType, Digest: old.Digest, Size: old.Size}
+	there, err := index.Complete(ctx, s.client, b.Repository, desc)
 	if err != nil {
 		return build.Base{}, false, err
 	}
-	kept := *old.Child
-	kept.Reused = true
-	s.put(b, &kept)
+	if !there {
+		return again("the registry no longer has all of it")
+	}
+	reused := *old.Child
+	reused.Reused = true
+	s.put(b, &reused)
 	return build.Base{Repository: b.Repository, Descriptor: desc}, true, nil
 }
