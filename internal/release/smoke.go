@@ -62,8 +62,9 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 }
 
 func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
+	t := w.tenant()
 	return device.Options{
-		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: w.Dir,
+		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live,
 		Credential: func(_ context.Context, host string) (device.Credential, bool, error) {
 			user, password, token, ok, err := client.Credential(host)
 			return device.Credential{Username: user, Password: password, IdentityToken: token}, ok, err
