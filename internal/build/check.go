@@ -62,6 +62,8 @@ type checker struct {
 	build   *plan.Build
 	options Options
 	found   []Mistake
+	// text is the Dockerfile, if it could be read here.
+	text string
 }
 
 func (c *checker) say(attr, format string, args ...any) {
@@ -109,17 +111,24 @@ func (c *checker) dockerfile(prepared bool) {
 	}
 	here := !away || filepath.IsAbs(name) || strings.HasPrefix(given, "cwd://")
 	switch {
-	case inline || prepared || !here || Remote(given):
+	case inline:
+		c.text = value(s.DockerfileInline)
+	case prepared || !here || Remote(given):
 	default:
+		found := path
 		st, err := os.Stat(path)
 		if err != nil { // BuildKit takes a lowercase name too
-			st, err = os.Stat(filepath.Join(filepath.Dir(path), strings.ToLower(filepath.Base(path))))
+			found = filepath.Join(filepath.Dir(path), strings.ToLower(filepath.Base(path)))
+			st, err = os.Stat(found)
 		}
 		switch {
 		case err != nil:
 			c.say("dockerfile", "Target %q is built by %s, which %s. Write it, or name another with dockerfile, relative to the context.", c.build.Target.Name, path, problem(err))
 		case st.IsDir():
 			c.say("dockerfile", "Target %q is built by %s, which is a directory. Name the file in it.", c.build.Target.Name, path)
+		default:
+			text, _ := os.ReadFile(found) // what cannot be read is BuildKit's to say
+			c.text = string(text)
 		}
 	}
 	if away {
@@ -156,7 +165,9 @@ func (c *checker) namedContext(name string, prepared bool) {
 			c.say("contexts", "The context %q of target %q is the directory %s, which %s.", name, target, dir, why)
 			return
 		}
-		c.ignoreFile("contexts", filepath.Join(dir, ".dockerignore"))
+		if strings.Contains(c.text, name) { // BuildKit reads it only where it is used
+			c.ignoreFile("contexts", filepath.Join(dir, ".dockerignore"))
+		}
 	}
 }
 

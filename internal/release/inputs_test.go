@@ -102,7 +102,8 @@ func TestFilesThatAreNamed(t *testing.T) {
 
 		{"ignore file", target(`context = "fine"`), "", "", 0},
 		{"bad pattern", target(`context = "bad"`), "is no pattern", "bad/.dockerignore", 3},
-		{"bad pattern of a named context", target(`contexts = { x = "bad" }`), "is no pattern", "bad/.dockerignore", 3},
+		{"bad pattern of a named context", target(`contexts = { x = "bad" }`, `dockerfile-inline = "FROM scratch\nCOPY --from=x / /"`), "is no pattern", "bad/.dockerignore", 3},
+		{"bad pattern of one that is not used", target(`contexts = { y = "bad" }`, `dockerfile-inline = "FROM scratch"`), "", "", 0},
 		{"bad pattern that does not count", target(`context = "own"`), "", "", 0},
 		{"bad pattern of an inline Dockerfile", target(`context = "own"`, `dockerfile-inline = "FROM scratch"`), "is no pattern", "own/.dockerignore", 1},
 		{"bad pattern of the Dockerfile's own", target(`context = "ownbad"`), "is no pattern", "ownbad/Dockerfile.dockerignore", 2},
