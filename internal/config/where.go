@@ -17,6 +17,18 @@ func (s *Smoke) Where() *hcl.Range {
 	return s.Body.MissingItemRange().Ptr()
 }
 
+// Where finds the place of an attribute of the prepare block, or the block.
+func (p *Prepare) Where(name string) *hcl.Range { return at(p.Body, name, -1) }
+
+// Where finds the place of an attribute of the registry block.
+func (r *Registry) Where(name string) *hcl.Range { return at(r.Body, name, -1) }
+
+// Where finds the place of an attribute of the tls block.
+func (t *TLS) Where(name string) *hcl.Range { return at(t.Body, name, -1) }
+
+// Where finds the place of an attribute of the sign block.
+func (s *Sign) Where(name string) *hcl.Range { return at(s.Body, name, -1) }
+
 // Everything returns all targets with everything inherited, those that cannot
 // be resolved left out.
 func (c *Config) Everything() []*Target {

@@ -24,6 +24,11 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	if err != nil {
 		return err
 	}
+	if !o.Print {
+		if diags := w.checkInputs(p, c.Sources); diags.HasErrors() {
+			return &InputError{Diags: diags, Sources: c.Sources}
+		}
+	}
 	switch {
 	case o.Print:
 		b, err := c.Bake(o.Targets)

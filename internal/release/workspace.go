@@ -137,6 +137,9 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	}
 	p, more := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms})
 	diags = append(diags, more...)
+	if !diags.HasErrors() {
+		diags = append(diags, w.checkFiles(p)...)
+	}
 	if diags.HasErrors() {
 		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
@@ -149,7 +152,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diags := append(p.CheckPublish(), w.checkInputs(p)...); diags.HasErrors() {
+	if diags := append(p.CheckPublish(), w.checkInputs(p, c.Sources)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
 	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
