@@ -128,8 +128,8 @@ type Check struct {
 type Target struct {
 	Name string `json:"name"`
 	// Linked targets were built for others and have no index.
-	Linked   bool     `json:"linked,omitempty"`
-	Tags     []string `json:"tags,omitempty"`
+	Linked bool     `json:"linked,omitempty"`
+	Tags   []string `json:"tags,omitempty"`
 	// Children are the platforms that this run built, or found to be there
 	// already. Earlier are those of earlier attempts: they tell what may be
 	// reused, and are never published.

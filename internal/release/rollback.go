@@ -275,9 +275,6 @@ func (w *Workspace) Releases(ctx context.Context, asJSON bool) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		if len(local)+len(bad) == 0 {
-			return err
-		}
 		w.status.Warn(fmt.Sprintf("only what was released from here is listed: %v", err))
 	}
 	for id, err := range bad {
