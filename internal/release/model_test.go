@@ -32,8 +32,10 @@ var schedules = flag.Int("schedules", 100, "how many random schedules TestModel 
 //
 // and at the end each clone can release again.
 func TestModel(t *testing.T) {
-	if err := flag.Set("rapid.checks", strconv.Itoa(*schedules)); err != nil {
-		t.Fatal(err)
+	for name, value := range map[string]string{"rapid.checks": strconv.Itoa(*schedules), "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w := newWorld(t)
 	began, commands := time.Now(), map[string]int{}
