@@ -47,6 +47,10 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 		for _, end := range []context.CancelCauseFunc{cancel, cancelStop} {
 			select {
 			case <-signals:
+				// The second is ours alone: mage would end at once, without a word
+				// of what is left.
+				signal.Reset(os.Interrupt)
+				signal.Notify(signals, os.Interrupt)
 				end(errInterrupted)
 			case <-stop.Done():
 				return

@@ -97,3 +97,42 @@ func TestPromotionPutBack(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondInterrupt has a registry that answers no more while tags are put
+// back: a second interruption ends that at once, and each tag is named.
+func TestSecondInterrupt(t *testing.T) {
+	t.Parallel()
+	stop, cancelStop := context.WithCancel(t.Context())
+	defer cancelStop()
+	ctx, cancel := context.WithCancel(index.WithStop(t.Context(), stop))
+	defer cancel()
+	var hang atomic.Bool
+	repo := registrytest.Serve(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if hang.Load() { // what puts the tags back asks where they are
+				cancelStop()
+				<-r.Context().Done()
+				return
+			}
+			next.ServeHTTP(w, r)
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") {
+				hang.Store(true)
+				cancel()
+			}
+		})
+	}) + "/app"
+	client, dir := newClient(t), t.TempDir()
+	d, _ := assembled(t, client, dir, repo, false)
+	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
+		t.Fatal(err)
+	}
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = index.Promote(ctx, client, moves, index.Promotion{})
+	var half *index.HalfMovedError
+	if !errors.As(err, &half) || len(half.Tags) != 1 || half.Tags[0].Tag != repo+":1" || !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+}

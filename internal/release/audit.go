@@ -147,7 +147,8 @@ func (w *Workspace) attached(ctx context.Context, client *registry.Client, ref s
 	}
 	var newest *journal.Record
 	for _, r := range found {
-		if r.Kind == journal.Release && (newest == nil || r.ID > newest.ID || r.ID == newest.ID && r.Attempt > newest.Attempt) {
+		of := slices.ContainsFunc(r.Targets, func(t *journal.Target) bool { return t.Index == d })
+		if of && (newest == nil || r.ID > newest.ID || r.ID == newest.ID && r.Attempt > newest.Attempt) {
 			newest = r
 		}
 	}

@@ -192,18 +192,7 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 		if err != nil {
 			return err
 		}
-		var moved, waiting []journal.Move
-		for _, m := range old.Changed() {
-			switch point[m.Tag] {
-			case m.Digest:
-				moved = append(moved, m)
-			case m.Previous:
-				waiting = append(waiting, m)
-			}
-		}
-		if len(moved) == 0 || len(waiting) == 0 {
-			continue
-		}
+		moved, waiting := journal.Half(old, point)
 		for _, m := range moved {
 			w.status.Warn(fmt.Sprintf("%s %s of another workspace is under way, or was killed while its tags moved: %s points to its %s", old.Kind, old.ID, m.Tag, m.Digest))
 		}
@@ -215,9 +204,10 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 	return nil
 }
 
-// attach pushes the record as a referrer of the image that each of its tags
-// shall point to, so that it is found from any machine. A registry that does not
-// take it is a warning; the next run tries again.
+// attach pushes the record as a referrer of the index that each of its tags shall
+// point to, and of the one it pointed to before: so it is found from any machine,
+// also where a promotion died before the first of them moved. A registry that
+// does not take it is a warning; the next run tries again.
 func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *journal.Record, known map[digest.Digest]ocispecs.Descriptor) error {
 	data, err := r.Attached()
 	if err != nil {
@@ -225,9 +215,11 @@ func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *jour
 	}
 	var subjects []place
 	for _, m := range r.Moves {
-		at := place{m.Repository(), m.Digest}
-		if m.Platform == "" && m.Digest != "" && !slices.Contains(subjects, at) {
-			subjects = append(subjects, at)
+		for _, d := range []digest.Digest{m.Digest, m.Previous} {
+			at := place{m.Repository(), d}
+			if m.Platform == "" && d != "" && !slices.Contains(subjects, at) {
+				subjects = append(subjects, at)
+			}
 		}
 	}
 	errs := make([]error, len(subjects))
@@ -237,7 +229,12 @@ func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *jour
 		g.Go(func() error {
 			desc, ok := known[at.digest]
 			if !ok {
-				if desc, errs[i] = client.Head(ctx, at.repo+"@"+at.digest.String()); errs[i] != nil {
+				desc, errs[i] = client.Head(ctx, at.repo+"@"+at.digest.String())
+				if registry.IsNotFound(errs[i]) {
+					errs[i] = nil // what a tag pointed to before may be gone
+					return nil
+				}
+				if errs[i] != nil {
 					return nil
 				}
 			}

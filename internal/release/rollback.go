@@ -95,9 +95,12 @@ func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry
 		return err
 	}
 	moved := len(r.Changed())
-	if moved == 0 {
+	switch {
+	case moved == 0 && stuck != nil:
+		w.say("nothing was rolled back: the registry removes no tags")
+	case moved == 0:
 		w.say("nothing was rolled back: all %s are there already, every one read back", count(len(r.Moves), "tag"))
-	} else {
+	default:
 		w.say("rolled back %s to %s, every one read back", count(moved, "tag"), to)
 	}
 	return w.showMoves(r.Moves)
@@ -192,10 +195,23 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 		return "", err
 	}
 	published := journal.Published(records)
-	if top == nil { // somebody else has moved them: the promotion names the tags
-		if len(published) == 0 {
-			return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
+	if top == nil && len(published) == 0 {
+		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
+	}
+	for _, half := range published { // of another machine, which died
+		if top != nil {
+			break
 		}
+		for _, m := range half.Moves {
+			if _, err := point(m.Tag); err != nil {
+				return "", err
+			}
+		}
+		if moved, _ := journal.Half(half, now); moved != nil {
+			top = half
+		}
+	}
+	if top == nil { // somebody else has moved them: the promotion names the tags
 		top = published[0]
 	}
 	r.Undoes, r.Moves = journal.IDs{top.ID}, journal.Undo(top)
@@ -259,9 +275,6 @@ func (w *Workspace) Releases(ctx context.Context, asJSON bool) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		if len(local)+len(bad) == 0 {
-			return err
-		}
 		w.status.Warn(fmt.Sprintf("only what was released from here is listed: %v", err))
 	}
 	for id, err := range bad {

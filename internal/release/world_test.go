@@ -221,10 +221,13 @@ func (w *world) clone() *clone {
 	return &clone{world: w, dir: parent}
 }
 
+// remove removes it, when its schedule is over.
+func (c *clone) remove() { _ = os.RemoveAll(c.dir) }
+
 // forget loses the workstation.
 func (c *clone) forget() { _ = os.RemoveAll(filepath.Join(c.dir, journal.Dir)) }
 
-// outcome2 is how a run ended.
+// ended is how a run ended.
 type ended struct {
 	// said is all that a user sees: stderr, stdout and the error.
 	said   string
