@@ -61,16 +61,20 @@ func blocks(name string) string {
 func TestDemands(t *testing.T) {
 	t.Parallel()
 	devices := [][]string{nil, {"amd64"}, {"v6"}, {"asked"}, {"optional"}, {"worker-amd64"}, {"worker-asked"}, {"worker-v6"}, {"amd64", "v6"}, {"worker-amd64", "v6"}, {"worker-v6", "optional"}}
-	required := [][]string{nil, {amd64}, {v6}, {amd64, v6}}
+	// Without prove it is enough to know that every demand is refused.
+	demands := []struct {
+		require []string
+		prove   bool
+	}{{nil, true}, {[]string{amd64}, true}, {[]string{v6}, true}, {[]string{amd64, v6}, true}, {[]string{v6}, false}, {nil, false}}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "targets.hcl")
 	planned, refused, warned := 0, 0, 0
 	for _, have := range devices {
-		for _, require := range required {
-			for _, prove := range []bool{true, false} {
-				for app := range cases {
-					for _, tool := range []string{"none", "http"} {
-						text := `
+		for _, demand := range demands {
+			require, prove := demand.require, demand.prove
+			for app := range cases {
+				for _, tool := range []string{"none", "http"} {
+					text := `
 worker "one" {
   address   = "unix:///one"
   platforms = ["linux/amd64"]
@@ -90,68 +94,67 @@ target "tool" {
   platforms = ["linux/arm/v6"]
   tags      = ["r.example/tool:1"]
 ` + blocks(tool) + "}\n"
-						for _, name := range have {
-							text += fmt.Sprintf("device %q %s\n", name, machines[name].text)
-						}
-						text += fmt.Sprintf("release {\n  prove = %t\n  require_devices = [%s]\n}\n", prove, quoted(require))
-						if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-							t.Fatal(err)
-						}
-						c, diags := config.Load(config.Options{Dir: dir})
-						if diags.HasErrors() {
-							t.Fatal(diags)
-						}
-						p, diags := New(c, Options{})
-						planned++
+					for _, name := range have {
+						text += fmt.Sprintf("device %q %s\n", name, machines[name].text)
+					}
+					text += fmt.Sprintf("release {\n  prove = %t\n  require_devices = [%s]\n}\n", prove, quoted(require))
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					c, diags := config.Load(config.Options{Dir: dir})
+					if diags.HasErrors() {
+						t.Fatal(diags)
+					}
+					p, diags := New(c, Options{})
+					planned++
 
-						wantRefused := false
-						wantWarnings := 0
-						used := map[string]bool{}
-						for target, platforms := range map[string][]string{app + " app": {amd64, v6}, tool + " tool": {v6}} {
-							smokes := cases[strings.Fields(target)[0]]
-							for _, platform := range platforms {
-								demanded := slices.Contains(require, platform)
-								wantRefused = wantRefused || demanded && (!prove || len(smokes) == 0)
-								for _, http := range smokes {
-									able := slices.ContainsFunc(have, func(d string) bool { return machines[d].can(platform, http) })
-									wantRefused = wantRefused || demanded && !able
-								}
-							}
+					wantRefused := false
+					wantWarnings := 0
+					used := map[string]bool{}
+					for target, platforms := range map[string][]string{app + " app": {amd64, v6}, tool + " tool": {v6}} {
+						smokes := cases[strings.Fields(target)[0]]
+						for _, platform := range platforms {
+							demanded := slices.Contains(require, platform)
+							wantRefused = wantRefused || demanded && (!prove || len(smokes) == 0)
 							for _, http := range smokes {
-								served := false
-								for _, platform := range platforms {
-									for _, d := range have {
-										if machines[d].can(platform, http) {
-											served, used[d] = true, true
-										}
+								able := slices.ContainsFunc(have, func(d string) bool { return machines[d].can(platform, http) })
+								wantRefused = wantRefused || demanded && !able
+							}
+						}
+						for _, http := range smokes {
+							served := false
+							for _, platform := range platforms {
+								for _, d := range have {
+									if machines[d].can(platform, http) {
+										served, used[d] = true, true
 									}
 								}
-								if !served {
-									wantWarnings++
-								}
+							}
+							if !served {
+								wantWarnings++
 							}
 						}
-						wantWarnings += len(have) - len(used)
-
-						if diags.HasErrors() != wantRefused {
-							t.Fatalf("refused: %t, want %t: %v\n%s", !wantRefused, wantRefused, diags, text)
-						}
-						if len(p.Warnings) != wantWarnings {
-							t.Fatalf("%d warnings, want %d: %v\n%s", len(p.Warnings), wantWarnings, p.Warnings, text)
-						}
-						for _, d := range slices.Concat(diags, p.Warnings) {
-							if d.Subject == nil || d.Subject.Filename == "" || d.Subject.Start.Line < 2 {
-								t.Fatalf("it says not where: %v\n%s", d, text)
-							}
-							if !strings.Contains(d.Detail, "such as") && !strings.Contains(d.Detail, "Add") && !strings.Contains(d.Detail, "emove") {
-								t.Fatalf("it names no fix: %v", d)
-							}
-						}
-						if diags.HasErrors() {
-							refused++
-						}
-						warned += len(p.Warnings)
 					}
+					wantWarnings += len(have) - len(used)
+
+					if diags.HasErrors() != wantRefused {
+						t.Fatalf("refused: %t, want %t: %v\n%s", !wantRefused, wantRefused, diags, text)
+					}
+					if len(p.Warnings) != wantWarnings {
+						t.Fatalf("%d warnings, want %d: %v\n%s", len(p.Warnings), wantWarnings, p.Warnings, text)
+					}
+					for _, d := range slices.Concat(diags, p.Warnings) {
+						if d.Subject == nil || d.Subject.Filename == "" || d.Subject.Start.Line < 2 {
+							t.Fatalf("it says not where: %v\n%s", d, text)
+						}
+						if !strings.Contains(d.Detail, "such as") && !strings.Contains(d.Detail, "Add") && !strings.Contains(d.Detail, "emove") {
+							t.Fatalf("it names no fix: %v", d)
+						}
+					}
+					if diags.HasErrors() {
+						refused++
+					}
+					warned += len(p.Warnings)
 				}
 			}
 		}
