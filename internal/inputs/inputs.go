@@ -63,7 +63,7 @@ func Changes(old, now map[string]string) []string {
 	for _, name := range slices.Sorted(maps.Keys(merged(old, now))) {
 		was, before := old[name]
 		is, after := now[name]
-		text := name
+		text := strings.Replace(strings.Replace(name, "file context/", "file ", 1), "file dockerfile/", "file ", 1)
 		switch {
 		case before && after && was == is:
 			continue

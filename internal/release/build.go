@@ -74,7 +74,19 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
-	run := &solves{
+	run := w.solves(p, client, r, past, epoch)
+	if err := w.keep(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	if err := w.solve(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return r, r.Advance(journal.Built)
+}
+
+// solves are the builds of a plan, for a record.
+func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time) *solves {
+	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
@@ -90,13 +102,6 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		why:      map[*plan.Build]string{},
 		made:     map[*plan.Build]*build.Result{},
 	}
-	if err := w.keep(ctx, p, run); err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	if err := w.solve(ctx, p, run); err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	return r, r.Advance(journal.Built)
 }
 
 // display shows the builds on stderr.

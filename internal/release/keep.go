@@ -129,50 +129,71 @@ func summary(reasons []string) string {
 // says what is different.
 func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]build.Base) (build.Base, bool, error) {
 	old := s.past[b.ID()]
-	again := func(why string) (build.Base, bool, error) {
+	why := s.excluded(b, old)
+	if why == "" {
+		err := s.prepare(ctx, b)
+		if err == nil {
+			why, err = s.different(ctx, b, old, bases)
+		}
+		if err != nil {
+			return build.Base{}, false, err
+		}
+	}
+	if why != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.why[b] = why
 		return build.Base{}, false, nil
 	}
-	host, err := config.ParsePlatform(old.BuildPlatform)
-	switch {
-	case s.nativeOnly && !old.Native:
-		return again("it was built by emulation, which is forbidden now")
-	case old.Inputs == "" || old.BuildPlatform == "" || err != nil:
-		return again("what it was built from was not recorded")
-	case old.Repository != b.Repository:
-		return again("its repository changed")
-	}
-	if err := s.prepare(ctx, b); err != nil {
-		return build.Base{}, false, err
-	}
-	in, err := build.ReadInputs(ctx, b, bases, host, s.options)
-	if err != nil {
-		return build.Base{}, false, err
-	}
-	switch {
-	case !in.Complete():
-		return again("it cannot be known whether it is the same: " + summary(in.Unknown))
-	case in.Digest != old.Inputs:
-		was := s.options.Inputs.Recall(b.ID(), old.Inputs)
-		if was == nil {
-			return again("what it is built from changed")
-		}
-		return again(summary(inputs.Changes(was, in.Parts)))
-	case !old.Complete:
-		return again("something changed while it was built last")
-	}
-	desc := ocispecs.Descriptor{MediaType: old.MediaType, Digest: old.Digest, Size: old.Size}
-	there, err := index.Complete(ctx, s.client, b.Repository, desc)
-	if err != nil {
-		return build.Base{}, false, err
-	}
-	if !there {
-		return again("the registry no longer has all of it")
-	}
 	reused := *old.Child
 	reused.Reused = true
 	s.put(b, &reused)
-	return build.Base{Repository: b.Repository, Descriptor: desc}, true, nil
+	return build.Base{Repository: b.Repository, Descriptor: descriptor(old)}, true, nil
+}
+
+func descriptor(c past) ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: c.MediaType, Digest: c.Digest, Size: c.Size}
+}
+
+// excluded says why an earlier build cannot be taken whatever it was made from, ""
+// if it can.
+func (s *solves) excluded(b *plan.Build, old past) string {
+	switch {
+	case s.nativeOnly && !old.Native:
+		return "it was built by emulation, which is forbidden now"
+	case old.Inputs == "" || old.BuildPlatform == "":
+		return "what it was built from was not recorded"
+	case old.Repository != b.Repository:
+		return "its repository changed"
+	}
+	return ""
+}
+
+// different says what is different from an earlier build, "" for nothing.
+func (s *solves) different(ctx context.Context, b *plan.Build, old past, bases map[string]build.Base) (string, error) {
+	host, err := config.ParsePlatform(old.BuildPlatform)
+	if err != nil {
+		return "what it was built from was not recorded", nil //nolint:nilerr // a damaged record keeps nothing
+	}
+	in, err := build.ReadInputs(ctx, b, bases, host, s.options)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case !in.Complete():
+		return "it cannot be known whether it is the same: " + summary(in.Unknown), nil
+	case in.Digest != old.Inputs:
+		was := s.options.Inputs.Recall(b.ID(), old.Inputs)
+		if was == nil {
+			return "what it is built from changed", nil
+		}
+		return summary(inputs.Changes(was, in.Parts)), nil
+	case !old.Complete:
+		return "something changed while it was built last", nil
+	}
+	there, err := index.Complete(ctx, s.client, b.Repository, descriptor(old))
+	if err != nil || there {
+		return "", err
+	}
+	return "the registry no longer has all of it", nil
 }
