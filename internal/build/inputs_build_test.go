@@ -373,3 +373,50 @@ func TestInputCasesAreMany(t *testing.T) {
 	}
 	t.Log(fmt.Sprint(len(inputCases), " cases"))
 }
+
+// What changes while it is built is released for what was sent, and never reused.
+func TestChangedWhileBuilt(t *testing.T) {
+	t.Parallel()
+	r := rigOn(t, embeddedtest.Worker(t).Address, "")
+	p := &project{rig: r, dir: t.TempDir()}
+	r.dir = p.dir
+	p.write(t, "Dockerfile", "FROM scratch\nCOPY d /d\n")
+	for _, tt := range []struct {
+		name   string
+		change func()
+		want   []string
+	}{
+		{"nothing", func() {}, nil},
+		{"a file", func() { p.write(t, "d/a", "2") }, []string{"context/d/a"}},
+		{"a new file", func() { p.write(t, "d/c", "2") }, []string{"context/d/c"}},
+		{"a file that goes", func() { _ = os.Remove(p.path("d/b")) }, []string{"context/d/b"}},
+		{"a mode", func() { _ = os.Chmod(p.path("d/a"), 0o600) }, []string{"context/d/a"}},
+	} {
+		_ = os.RemoveAll(p.path("d"))
+		p.write(t, "d/a", "1")
+		p.write(t, "d/b", "1")
+		b := builds(t, r.spec(""))[0]
+		o := r.options()
+		reading, err := ReadInputs(t.Context(), b, nil, platforms.DefaultSpec(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt, err := solveOpt(b, nil, o)
+		if err == nil {
+			err = reading.Watch(opt)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.change()
+		if _, err := r.client.Solve(t.Context(), nil, *opt, make(chan *client.SolveStatus, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if got := reading.Changed(); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: changed are %q, want %q", tt.name, got, tt.want)
+		}
+		if sent := reading.Sent(); sent.Complete() != (tt.want == nil) {
+			t.Errorf("%s: unknown are %q", tt.name, sent.Unknown)
+		}
+	}
+}

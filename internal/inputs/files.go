@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -31,6 +32,27 @@ type fileStat struct {
 	size, mtime int64
 	mode        uint32
 	content     string
+}
+
+// WrittenSince names the files on disk that were written or replaced after a
+// moment, as "context/dist/app".
+func (r *Reading) WrittenSince(t time.Time) []string {
+	found := map[string]bool{}
+	for _, q := range r.result.locals {
+		l, dir := r.listing[q.key()], r.build.Dirs[q.name]
+		if l == nil || dir == "" {
+			continue
+		}
+		for path := range l.stats {
+			full := filepath.Join(dir, path)
+			if id, ok := identify(full); ok && !time.Unix(0, id.change).Before(t.Add(-settled)) {
+				found[q.name+"/"+path] = true
+			} else if info, err := os.Lstat(full); !ok && err == nil && !info.ModTime().Before(t.Add(-settled)) {
+				found[q.name+"/"+path] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // tree is the files that a request is answered with: what the session sends.

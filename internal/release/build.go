@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,7 +97,7 @@ func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Rec
 			Inputs:           inputs.NewReader(client, w.path("inputs")),
 		},
 		done:     map[*plan.Build]*outcome{},
-		prepared: map[*plan.Build]*inputs.Reading{},
+		prepared: map[*plan.Target]*preparation{},
 		why:      map[*plan.Build]string{},
 		made:     map[*plan.Build]*build.Result{},
 	}
@@ -160,9 +159,8 @@ type solves struct {
 	done       map[*plan.Build]*outcome
 
 	mu sync.Mutex // guards the record and the maps below
-	// prepared are the builds whose prepare command ran, with what it left where
-	// it is one of several of its target.
-	prepared map[*plan.Build]*inputs.Reading
+	// prepared are the targets whose prepare commands run or ran.
+	prepared map[*plan.Target]*preparation
 	// why says, of builds that could have been reused, what is different.
 	why map[*plan.Build]string
 	// made are the builds of this run.
@@ -250,58 +248,6 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 		return build.Base{}, err
 	}
 	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
-}
-
-// prepare runs the prepare command of b, once a release.
-func (s *solves) prepare(ctx context.Context, b *plan.Build) error {
-	s.mu.Lock()
-	_, done := s.prepared[b]
-	s.mu.Unlock()
-	if done {
-		return nil
-	}
-	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
-		return err
-	}
-	var left *inputs.Reading
-	if b.Spec.Prepare != nil && len(b.Target.Builds) > 1 && len(b.Needs) == 0 {
-		var err error
-		if left, err = build.ReadInputs(ctx, b, nil, b.Platform, s.options); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.prepared[b] = left
-	return nil
-}
-
-// overwritten is an error where a build was not given what its prepare command had
-// made: the command of another platform may have written the same file since.
-func (s *solves) overwritten(b *plan.Build, res *build.Result) error {
-	s.mu.Lock()
-	left := s.prepared[b]
-	s.mu.Unlock()
-	if left == nil {
-		return nil
-	}
-	var files []string
-	for name, was := range left.Parts {
-		path, ok := strings.CutPrefix(name, "file ")
-		if is, there := res.Inputs.Parts[name]; ok && (!there || is != was) {
-			files = append(files, path)
-		}
-	}
-	files = append(files, res.Changed...)
-	if len(files) == 0 {
-		return nil
-	}
-	slices.Sort(files)
-	return &build.Error{
-		Build: b.ID(), Step: "prepare",
-		Err:  fmt.Errorf("%s changed between the prepare command and the build", summary(slices.Compact(files))),
-		Hint: "if the prepare commands of several platforms write the same file, let each write below dist/$TARGETPLATFORM; else run the same command again",
-	}
 }
 
 // note writes a finished build into the record at once: it is not lost when
