@@ -27,6 +27,8 @@ type Options struct {
 	// Epoch clamps all timestamps (SOURCE_DATE_EPOCH), nil for none. See
 	// https://reproducible-builds.org/specs/source-date-epoch/.
 	Epoch *time.Time
+	// Checkout is what is built; nil asks git again for every build.
+	Checkout *Checkout
 	// Insecure are registry hosts spoken to over plain HTTP or without
 	// verifying certificates.
 	Insecure func(host string) bool
@@ -122,7 +124,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
 	s := d.start(b.ID(), w.Name)
-	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
+	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()
 	if err != nil {
 		return nil, failure(ctx, err, b, w.Name, s)

@@ -52,7 +52,7 @@ func TestEpoch(t *testing.T) {
 		"no number":                     {dir: clean, env: "today", err: `"today"`},
 		"before 1970":                   {dir: clean, env: "-5", err: `"-5"`},
 	} {
-		got, err := Epoch(t.Context(), tt.dir, func(k string) (string, bool) {
+		got, err := ReadCheckout(t.Context(), tt.dir).Epoch(func(k string) (string, bool) {
 			return tt.env, k == "SOURCE_DATE_EPOCH" && tt.env != "-"
 		})
 		if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {

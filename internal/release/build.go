@@ -40,11 +40,13 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
 func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
+	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		epoch, err = build.Epoch(gctx, w.Dir, w.LookupEnv)
+		checkout = build.ReadCheckout(gctx, w.Dir)
+		epoch, err = checkout.Epoch(w.LookupEnv)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
@@ -70,7 +72,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	run := &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
-			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
+			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
 			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
