@@ -93,6 +93,7 @@ func code(err error) int {
 		half     *index.HalfMovedError
 		untag    *index.UntagError
 		source   *index.SourceError
+		differs  *release.DifferenceError
 		busy     *release.BusyError
 		missing  *release.NoRecordError
 		key      *sign.KeyError
@@ -104,7 +105,7 @@ func code(err error) int {
 		return exitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof):
 		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &differs):
 		return exitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &untag):
 		return exitRegistry

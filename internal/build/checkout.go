@@ -24,13 +24,14 @@ type Checkout struct {
 	// ignores does not count.
 	Dirty bool
 
+	umask   fs.FileMode
 	mu      sync.Mutex
 	tracked map[string]func() map[string]bool // by directory
 }
 
 // ReadCheckout asks git what is checked out in dir or above it.
 func ReadCheckout(ctx context.Context, dir string) *Checkout {
-	c := &Checkout{tracked: map[string]func() map[string]bool{}}
+	c := &Checkout{umask: readUmask(), tracked: map[string]func() map[string]bool{}}
 	changes, ok := runGit(ctx, dir, "status", "--porcelain", "--untracked-files=normal")
 	if !ok {
 		return c
@@ -59,6 +60,9 @@ func runGit(ctx context.Context, dir string, args ...string) (string, bool) {
 // umask's doing. Files that git does not have, as prepare commands make them,
 // may have a mode that is intentional: it stays unless this umask gives it.
 func (c *Checkout) modes(dir string) func(path string, st *fstypes.Stat) {
+	if c == nil {
+		c = ReadCheckout(context.Background(), dir)
+	}
 	tracked := c.files(dir)
 	return func(path string, st *fstypes.Stat) {
 		mode := fs.FileMode(st.Mode)
@@ -68,12 +72,12 @@ func (c *Checkout) modes(dir string) func(path string, st *fstypes.Stat) {
 		case mode&fs.ModeSymlink != 0:
 			known, usual = true, 0o777
 		case mode.IsDir():
-			known, usual = known || perm == 0o777&^umask(), 0o755
+			known, usual = known || perm == 0o777&^c.umask, 0o755
 		case !mode.IsRegular():
 			return
 		default:
 			plain := mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) == 0
-			known = known || plain && (perm == 0o666&^umask() || perm == 0o777&^umask())
+			known = known || plain && (perm == 0o666&^c.umask || perm == 0o777&^c.umask)
 			if perm&0o100 != 0 {
 				usual = 0o755
 			}
@@ -100,9 +104,6 @@ func (c *Checkout) files(dir string) map[string]bool {
 		}
 		return out
 	})
-	if c == nil {
-		return read()
-	}
 	c.mu.Lock()
 	if have := c.tracked[dir]; have != nil {
 		read = have
@@ -113,9 +114,9 @@ func (c *Checkout) files(dir string) map[string]bool {
 	return read()
 }
 
-// umask is this process's. Asking the kernel would change it for a moment, for
-// whichever file is made then.
-var umask = sync.OnceValue(func() fs.FileMode {
+// readUmask returns this process's umask. The system call that asks for it sets
+// another for a moment, for whichever file is made then.
+func readUmask() fs.FileMode {
 	dir, err := os.MkdirTemp("", "archmage-")
 	if err != nil {
 		return 0o022
@@ -130,4 +131,4 @@ var umask = sync.OnceValue(func() fs.FileMode {
 		return 0o022
 	}
 	return 0o777 &^ st.Mode().Perm()
-})
+}

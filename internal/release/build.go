@@ -62,6 +62,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, err
 	}
+	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
 	if err := readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}

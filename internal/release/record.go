@@ -72,7 +72,11 @@ type Record struct {
 	Plan string `json:"plan,omitempty"`
 	// Epoch is the time that timestamps were clamped to, in seconds since
 	// 1970; nil if they were not.
-	Epoch   *int64          `json:"epoch,omitempty"`
+	Epoch *int64 `json:"epoch,omitempty"`
+	// Commit is the git commit that was checked out, Dirty reports whether files
+	// differed from it.
+	Commit  string          `json:"commit,omitempty"`
+	Dirty   bool            `json:"dirty,omitempty"`
 	Targets []*TargetRecord `json:"targets"`
 	// Before is what each tag named when the release began; a tag that did not
 	// exist has "". Whoever moves one meanwhile is in conflict with this release.
