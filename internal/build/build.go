@@ -40,6 +40,8 @@ type Options struct {
 	// images pass through here.
 	Registry Registry
 	Scratch  string
+	// Unpushed says that Registry is none: what is built stays on this machine.
+	Unpushed bool
 }
 
 // Base is an image that another build of this release has pushed, by digest.
@@ -134,7 +136,11 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
 	}
 	if p != nil {
-		up := d.step(b.ID(), "pushing from this machine to "+b.Repository)
+		text := "pushing from this machine to " + b.Repository
+		if o.Unpushed {
+			text = "storing on this machine"
+		}
+		up := d.step(b.ID(), text)
 		err := p.push(ctx, o.Registry, b.Repository, desc)
 		up.done(err)
 		if err != nil {

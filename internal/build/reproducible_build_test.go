@@ -205,6 +205,7 @@ func TestOneCommitOneDigest(t *testing.T) {
 	warm, other := embeddedtest.NewWorker(t).Address, embeddedtest.NewWorker(t).Address
 	before := build(first, environment{name: "the commit before", umask: "022", address: warm, clock: now.Add(-1000 * time.Hour)})
 	want := build(second, environment{name: "warm", umask: "022", address: warm, clock: now})
+	var repeated map[string]*image
 	for _, e := range []environment{
 		{name: "another clone", umask: "022", address: warm, clock: now.Add(time.Hour)},
 		{name: "another umask", umask: "077", address: warm, clock: now},
@@ -224,6 +225,7 @@ func TestOneCommitOneDigest(t *testing.T) {
 			compare(t, img, got[id])
 		}
 		t.Logf("%s: %d of %d digests equal", e.name, equal, len(want))
+		repeated = got
 	}
 	for id, img := range want {
 		if before[id].result.Descriptor.Digest == img.result.Descriptor.Digest {
@@ -263,6 +265,8 @@ func TestOneCommitOneDigest(t *testing.T) {
 		same := slices.EqualFunc(img.manifest.Layers, want[id].manifest.Layers, func(a, b v1.Descriptor) bool { return a.Digest == b.Digest })
 		if name, _, _ := strings.Cut(id, " "); !same && name != "files" && name != "told" {
 			t.Errorf("%s has other layers after a commit that changes nothing of it", id)
+		} else if same && img.result.Cached != repeated[id].result.Cached {
+			t.Errorf("%s: %d of %d steps cached after a commit that changes nothing of it, %d without one", id, img.result.Cached, img.result.Steps, repeated[id].result.Cached)
 		}
 	}
 }

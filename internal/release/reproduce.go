@@ -202,6 +202,7 @@ func (w *Workspace) rebuild(ctx context.Context, s Selection, was *Record, to *b
 		DockerMediaTypes: p.Release.MediaTypes == "docker",
 		Strip:            p.Release.Attestations == "strip",
 		Registry:         to,
+		Unpushed:         true,
 		Scratch:          w.path("tmp"),
 	}}
 	all, err := run.all(ctx, p)
