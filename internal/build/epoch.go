@@ -77,8 +77,12 @@ func layers(b *plan.Build, o Options) *time.Time {
 // BuildKit: the target's own output may say another.
 func created(b *plan.Build, o Options) *time.Time {
 	for _, e := range b.Spec.Outputs {
-		if _, own := e["source-date-epoch"]; own {
-			return nil
+		if own, ok := e["source-date-epoch"]; ok {
+			t, err := parseEpoch(own)
+			if err != nil {
+				return nil // BuildKit says so
+			}
+			return t
 		}
 	}
 	return epoch(b, o)
