@@ -24,7 +24,6 @@ const compatibility = 20
 // solve runs a build whose image shall say that it was created at a time. nil
 // leaves that to BuildKit.
 func solve(ctx context.Context, c *client.Client, opt client.SolveOpt, created *time.Time, status chan *client.SolveStatus) (*client.SolveResponse, error) {
-	opt.CompatibilityVersion = compatibility
 	if created == nil {
 		return c.Solve(ctx, nil, opt, status)
 	}

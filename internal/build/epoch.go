@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/plan"
@@ -105,23 +103,13 @@ func argument(b *plan.Build, o Options) string {
 // mentionsEpoch reports whether the Dockerfile names SOURCE_DATE_EPOCH, or
 // cannot be read here.
 func mentionsEpoch(b *plan.Build, o Options) bool {
-	s := b.Spec
-	if text := value(s.DockerfileInline); text != "" {
-		return strings.Contains(text, "SOURCE_DATE_EPOCH")
+	at := Locate(b.Spec, o.Dir)
+	text := []byte(at.Inline)
+	if at.Inline == "" {
+		var err error
+		if text, err = os.ReadFile(at.Path()); err != nil {
+			return true
+		}
 	}
-	path, below := strings.CutPrefix(value(s.Dockerfile), "cwd://")
-	if path == "" {
-		path = "Dockerfile"
-	}
-	switch {
-	case filepath.IsAbs(path):
-	case below:
-		path = absolute(o.Dir, path)
-	case remote(o.Dir, value(s.Context)):
-		return true
-	default:
-		path = absolute(absolute(o.Dir, localPath(value(s.Context))), path)
-	}
-	text, err := os.ReadFile(path)
-	return err != nil || bytes.Contains(text, []byte("SOURCE_DATE_EPOCH"))
+	return bytes.Contains(text, []byte("SOURCE_DATE_EPOCH"))
 }

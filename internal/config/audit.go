@@ -31,7 +31,7 @@ var AuditChecks = []string{
 	"missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt", "layer-path", "layer-limit", "diff-id",
 	"layer-type", "platform-missing", "platform-extra", "platform-mismatch", "platform-duplicate", "platform-unnamed",
 	"platform-unknown", "variant-unstated", "empty-index", "schema1", "not-an-image", "graph-depth", "tag-drift",
-	"attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
+	"false-attestation", "attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
 	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "setuid", "secret",
 }
 

@@ -14,17 +14,18 @@ var layers = [][]string{
 	{"tasks", "chores"}, // chores serve the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
-	{"worker", "registry", "device"},
-	{"plan"},
+	{"worker", "registry", "device", "inputs"},
+	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house"}, // leaves
+	{"embedded", "sign", "ui", "house"},
+	{"oci"}, // what all see alike
 }
 
 // owners are the only components that import a library outside tests.
 var owners = map[string][]string{
 	"github.com/magefile/mage":                {"magefile", "tasks"},
-	"github.com/moby/buildkit":                {"worker", "build"},
+	"github.com/moby/buildkit":                {"worker", "build", "inputs"},
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},
 	"github.com/distribution/distribution/v3": {"embedded"},

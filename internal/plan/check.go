@@ -19,6 +19,7 @@ func (p *planner) check(only []ocispecs.Platform) {
 		p.checkSources(t)
 		p.checkWorkers(t)
 	}
+	p.checkDevices()
 	sources := slices.ContainsFunc(p.plan.Targets, func(t *Target) bool { return len(t.Sources) > 0 && len(t.Platforms) > 0 })
 	if len(only) > 0 && len(p.plan.Builds()) == 0 && !sources && !p.diags.HasErrors() {
 		p.option("platforms", fmt.Errorf("none of the targets is built for them"))

@@ -84,7 +84,7 @@ func (s *blobs) PutBlob(_ context.Context, _ string, desc ocispecs.Descriptor, o
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.dir, partial)
+	f, err := os.CreateTemp(s.dir, ".tmp-")
 	if err != nil {
 		return err
 	}

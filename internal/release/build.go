@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/inputs"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -39,7 +43,7 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
 	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
@@ -58,19 +62,34 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if err := w.closeOpen(ctx, p, client); err != nil {
+		return nil, err
+	}
 	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
 	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
-	if err := readBefore(ctx, p, client, r); err != nil {
+	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	if err := r.save(); err != nil {
+	if err := r.Save(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
-	run := &solves{
+	run := w.solves(p, client, r, past, epoch, checkout)
+	if err := w.keep(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	if err := w.solve(ctx, p, run); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return r, r.Advance(journal.Built)
+}
+
+// solves are the builds of a plan, for a record.
+func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
+	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
@@ -79,17 +98,13 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
 			Scratch:          w.path("tmp", r.ID),
+			Inputs:           inputs.NewReader(client, w.path("inputs")),
 		},
 		done:     map[*plan.Build]*outcome{},
-		prepared: map[*plan.Build]bool{},
+		prepared: map[*plan.Build]*inputs.Reading{},
+		why:      map[*plan.Build]string{},
+		made:     map[*plan.Build]*build.Result{},
 	}
-	if err := w.keep(ctx, p, run); err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	if err := w.solve(ctx, p, run); err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	return r, r.advance(Built)
 }
 
 // display shows the builds on stderr.
@@ -130,12 +145,13 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	err = run.all(ctx, todo)
 	run.display.Close()
 	w.sayMissing(todo, run)
-	return err
+	w.sayChanged(todo, run)
+	return errors.Join(err, run.confirm(ctx))
 }
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
 type solves struct {
-	record  *Record
+	record  *journal.Record
 	client  *registry.Client
 	display *build.Display
 	fleet   *worker.Fleet
@@ -146,8 +162,14 @@ type solves struct {
 	options    build.Options
 	done       map[*plan.Build]*outcome
 
-	mu       sync.Mutex // guards the record and prepared
-	prepared map[*plan.Build]bool
+	mu sync.Mutex // guards the record and the maps below
+	// prepared are the builds whose prepare command ran, with what it left where
+	// it is one of several of its target.
+	prepared map[*plan.Build]*inputs.Reading
+	// why says, of builds that could have been reused, what is different.
+	why map[*plan.Build]string
+	// made are the builds of this run.
+	made map[*plan.Build]*build.Result
 }
 
 // outcome of a build, readable once ended is closed.
@@ -210,18 +232,12 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if j == nil {
 		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if !s.prepared[b] {
-		if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
-			return build.Base{}, err
-		}
-	}
-	in, err := build.ReadInputs(ctx, b, bases, s.options)
-	if err != nil {
+	if err := s.prepare(ctx, b); err != nil {
 		return build.Base{}, err
 	}
 	var by *worker.Worker
 	var res *build.Result
-	err = s.fleet.Do(ctx, j, b.ID(),
+	err := s.fleet.Do(ctx, j, b.ID(),
 		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
 		func(ctx context.Context, w *worker.Worker) error {
 			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
@@ -230,35 +246,122 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 			}
 			return err
 		})
+	if err == nil {
+		err = s.overwritten(b, res)
+	}
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res, in)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
+}
+
+// prepare runs the prepare command of b, once a release.
+func (s *solves) prepare(ctx context.Context, b *plan.Build) error {
+	s.mu.Lock()
+	_, done := s.prepared[b]
+	s.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
+		return err
+	}
+	var left *inputs.Reading
+	if b.Spec.Prepare != nil && len(b.Target.Builds) > 1 && len(b.Needs) == 0 {
+		var err error
+		if left, err = build.ReadInputs(ctx, b, nil, b.Platform, s.options); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prepared[b] = left
+	return nil
+}
+
+// overwritten is an error where a build was not given what its prepare command had
+// made: the command of another platform may have written the same file since.
+func (s *solves) overwritten(b *plan.Build, res *build.Result) error {
+	s.mu.Lock()
+	left := s.prepared[b]
+	s.mu.Unlock()
+	if left == nil {
+		return nil
+	}
+	var files []string
+	for name, was := range left.Parts {
+		path, ok := strings.CutPrefix(name, "file ")
+		if is, there := res.Inputs.Parts[name]; ok && (!there || is != was) {
+			files = append(files, path)
+		}
+	}
+	files = append(files, res.Changed...)
+	if len(files) == 0 {
+		return nil
+	}
+	slices.Sort(files)
+	return &build.Error{
+		Build: b.ID(), Step: "prepare",
+		Err:  fmt.Errorf("%s changed between the prepare command and the build", summary(slices.Compact(files))),
+		Hint: "if the prepare commands of several platforms write the same file, let each write below dist/$TARGETPLATFORM; else run the same command again",
+	}
 }
 
 // note writes a finished build into the record at once: it is not lost when
-// the release ends here.
-func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
-	s.put(b, &ChildRecord{
+// the release ends here. Whether it may be reused is confirmed later.
+func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
+	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
+		return err
+	}
+	s.put(b, &journal.Child{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-		Inputs: in.Digest, Whole: in.Whole,
+		Inputs: res.Inputs.Digest, BuildPlatform: config.FormatPlatform(w.Host),
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.record.save()
+	s.made[b] = res
+	return s.record.Save()
 }
 
-func (s *solves) put(b *plan.Build, c *ChildRecord) {
+// confirm lets those builds be reused whose inputs are all known. A base image
+// that moved while they were built is none of what they were recorded with.
+func (s *solves) confirm(ctx context.Context) error {
+	if len(s.made) == 0 {
+		return nil
+	}
+	var all []*inputs.Inputs
+	for _, res := range s.made {
+		all = append(all, &res.Inputs)
+	}
+	moved := s.options.Inputs.MovedBases(ctx, all...)
+	for b, res := range s.made {
+		if res.Inputs.Complete() && !res.Inputs.UsesAny(moved) {
+			s.record.Target(b.Target.Name).Child(b.PlatformName()).Complete = true
+		}
+	}
+	return s.record.Save()
+}
+
+// sayChanged names the files that changed while they were built.
+func (w *Workspace) sayChanged(builds []*plan.Build, s *solves) {
+	for _, b := range builds {
+		if res := s.made[b]; res != nil && len(res.Changed) > 0 {
+			w.status.Warn(fmt.Sprintf("%s: %s changed while it was built: it is released as it was sent to the worker, and built again next time", b.ID(), summary(res.Changed)))
+		}
+	}
+}
+
+func (s *solves) put(b *plan.Build, c *journal.Child) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var order []string
 	for _, o := range b.Target.Builds {
 		order = append(order, o.PlatformName())
 	}
-	s.record.target(b.Target.Name).put(c, order)
+	s.record.Target(b.Target.Name).Put(c, order)
 }
 
 // sayMissing names the optional platforms that are not there, and in red:

@@ -15,6 +15,7 @@ import (
 	"github.com/archmage-build/archmage/internal/audit"
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -75,6 +76,7 @@ func (w *Workspace) Reproduce(ctx context.Context, o ReproduceOptions) error {
 	defer restore()
 	again := *w
 	again.Dir = filepath.Join(dir, "elsewhere", below)
+	again.journal = journal.Open(filepath.Join(again.Dir, journal.Dir))
 	if was.Epoch != nil {
 		again.Environ = append(slices.Clone(w.Environ), "SOURCE_DATE_EPOCH="+strconv.FormatInt(*was.Epoch, 10))
 	}
@@ -87,7 +89,7 @@ func (w *Workspace) Reproduce(ctx context.Context, o ReproduceOptions) error {
 		if r.Rebuilt == r.Released {
 			continue
 		}
-		repo := was.child(r.Target, r.Platform).Repository
+		repo := childOf(was, r.Target, r.Platform).Repository
 		r.Difference, err = audit.Compare(ctx, client, repo+"@"+r.Released.String(), rebuilt, repo+"@"+r.Rebuilt.String())
 		if err != nil {
 			return interrupted(ctx, err)
@@ -97,9 +99,8 @@ func (w *Workspace) Reproduce(ctx context.Context, o ReproduceOptions) error {
 }
 
 // released is the record of what shall be built again.
-func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*Record, error) {
-	var r *Record
-	var err error
+func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*journal.Record, error) {
+	var r *journal.Record
 	what := "the newest release"
 	switch {
 	case o.Ref != "" && o.Release != "":
@@ -118,7 +119,7 @@ func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*Record, 
 		if err != nil {
 			return nil, interrupted(ctx, err)
 		}
-		if r = attached(ctx, client, o.Ref, desc.Digest); r == nil {
+		if r = w.attached(ctx, client, o.Ref, desc.Digest); r == nil {
 			return nil, usage("Not a release", fmt.Errorf("no record of a release is attached to %s, so its commit is unknown", o.Ref))
 		}
 		// The record is of all targets; one image was asked for.
@@ -127,14 +128,26 @@ func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*Record, 
 				t.Children = nil
 			}
 		}
-	case o.Release != "":
-		what = "release " + o.Release
-		r, err = w.record(o.Release)
 	default:
-		r, err = w.latest()
-	}
-	if err != nil {
-		return nil, err
+		records, err := w.local()
+		if err != nil {
+			return nil, err
+		}
+		if o.Release != "" {
+			what = "release " + o.Release
+			if r, err = record(records, o.Release); err != nil {
+				return nil, err
+			}
+			break
+		}
+		for _, one := range records {
+			if one.Kind == journal.Release && one.Reached(journal.Built) {
+				r = one
+			}
+		}
+		if r == nil {
+			return nil, &journal.NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+		}
 	}
 	switch {
 	case r.Commit == "":
@@ -147,16 +160,16 @@ func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*Record, 
 	return r, nil
 }
 
-// child is the record of a platform of a target, or nil.
-func (r *Record) child(target, platform string) *ChildRecord {
-	if t := r.target(target); t != nil {
-		return t.child(platform)
+// childOf is the record of a platform of a target, or nil.
+func childOf(r *journal.Record, target, platform string) *journal.Child {
+	if t := r.Target(target); t != nil {
+		return t.Child(platform)
 	}
 	return nil
 }
 
 // rebuild builds what the record holds, and returns it in the plan's order.
-func (w *Workspace) rebuild(ctx context.Context, s Selection, was *Record, to *blobs) ([]*Reproduction, *registry.Client, error) {
+func (w *Workspace) rebuild(ctx context.Context, s Selection, was *journal.Record, to *blobs) ([]*Reproduction, *registry.Client, error) {
 	if len(s.Targets) == 0 {
 		for _, t := range was.Targets {
 			if !t.Linked && len(t.Children) > 0 {
@@ -168,7 +181,7 @@ func (w *Workspace) rebuild(ctx context.Context, s Selection, was *Record, to *b
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := w.open(); err != nil {
+	if err := w.journal.Make(); err != nil {
 		return nil, nil, err
 	}
 	client, err := w.client(p)
@@ -196,15 +209,9 @@ func (w *Workspace) rebuild(ctx context.Context, s Selection, was *Record, to *b
 	if err != nil {
 		return nil, nil, err
 	}
-	run := &rebuilding{was: was, fleet: fleet, display: display, done: map[*plan.Build]*outcome{}, workers: p.Workers, options: build.Options{
-		Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
-		Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
-		DockerMediaTypes: p.Release.MediaTypes == "docker",
-		Strip:            p.Release.Attestations == "strip",
-		Registry:         to,
-		Unpushed:         true,
-		Scratch:          w.path("tmp"),
-	}}
+	options := w.solves(p, client, &journal.Record{}, nil, epoch, checkout).options
+	options.Registry, options.Unpushed = to, true
+	run := &rebuilding{was: was, fleet: fleet, display: display, done: map[*plan.Build]*outcome{}, workers: p.Workers, options: options}
 	all, err := run.all(ctx, p)
 	return all, client, err
 }
@@ -212,7 +219,7 @@ func (w *Workspace) rebuild(ctx context.Context, s Selection, was *Record, to *b
 // rebuilding builds each platform of a release again, as soon as its bases are
 // there.
 type rebuilding struct {
-	was     *Record
+	was     *journal.Record
 	fleet   *worker.Fleet
 	workers []*config.Worker
 	display *build.Display
@@ -223,7 +230,7 @@ type rebuilding struct {
 func (r *rebuilding) all(ctx context.Context, p *plan.Plan) ([]*Reproduction, error) {
 	var builds []*plan.Build
 	for _, b := range p.Builds() {
-		if r.was.child(b.Target.Name, b.PlatformName()) != nil {
+		if childOf(r.was, b.Target.Name, b.PlatformName()) != nil {
 			builds = append(builds, b)
 			r.done[b] = &outcome{ended: make(chan struct{})}
 		}
@@ -268,7 +275,7 @@ func (r *rebuilding) one(ctx context.Context, b *plan.Build) (*Reproduction, err
 	}
 	noCache := true
 	b.Spec.NoCache = &noCache
-	was := r.was.child(b.Target.Name, b.PlatformName())
+	was := childOf(r.was, b.Target.Name, b.PlatformName())
 	job, err := r.fleet.Job(b.ID(), b.Platform, "", 0)
 	if err != nil {
 		return nil, err
@@ -301,7 +308,7 @@ func (r *rebuilding) others(workers []int, name string) []int {
 }
 
 // showReproduced prints what came out; a difference is the error.
-func (w *Workspace) showReproduced(was *Record, all []*Reproduction, asJSON bool) error {
+func (w *Workspace) showReproduced(was *journal.Record, all []*Reproduction, asJSON bool) error {
 	var differ []string
 	attested := 0
 	for _, r := range all {
@@ -313,7 +320,7 @@ func (w *Workspace) showReproduced(was *Record, all []*Reproduction, asJSON bool
 			attested++
 		}
 		if !asJSON && r.Difference == nil {
-			if _, err := fmt.Fprintf(w.Streams.Out, "%s %s@%s\n", id, was.child(r.Target, r.Platform).Repository, r.Released); err != nil {
+			if _, err := fmt.Fprintf(w.Streams.Out, "%s %s@%s\n", id, childOf(was, r.Target, r.Platform).Repository, r.Released); err != nil {
 				return fmt.Errorf("writing: %w", err)
 			}
 		}
