@@ -101,6 +101,7 @@ func code(err error) int {
 		conflict *index.ConflictError
 		platform *index.PlatformError
 		finding  *release.AuditError
+		differs  *release.DifferenceError
 		proven   *smoke.NotProvenError
 		tagProof *release.TagProofError
 		half     *index.HalfMovedError
@@ -120,7 +121,7 @@ func code(err error) int {
 		return exitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof), errors.As(err, &checked) && checked.Proof:
 		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
 		return exitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &open), errors.As(err, &untag):
 		return exitRegistry

@@ -26,6 +26,8 @@ type Options struct {
 	// Epoch clamps all timestamps (SOURCE_DATE_EPOCH), nil for none. See
 	// https://reproducible-builds.org/specs/source-date-epoch/.
 	Epoch *time.Time
+	// Checkout is what is built; nil asks git again for every build.
+	Checkout *Checkout
 	// Insecure are registry hosts spoken to over plain HTTP or without
 	// verifying certificates.
 	Insecure func(host string) bool
@@ -37,6 +39,8 @@ type Options struct {
 	// images pass through here.
 	Registry Registry
 	Scratch  string
+	// Unpushed says that Registry is none: what is built stays on this machine.
+	Unpushed bool
 	// Inputs reads what builds are made from.
 	Inputs *inputs.Reader
 }
@@ -130,7 +134,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, err
 	}
 	s := d.start(b.ID(), w.Name)
-	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
+	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()
 	if err != nil {
 		return nil, failure(ctx, err, b, w, s, p != nil)
@@ -143,7 +147,11 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
 	}
 	if p != nil {
-		up := d.step(b.ID(), "pushing from this machine to "+b.Repository)
+		text := "pushing from this machine to " + b.Repository
+		if o.Unpushed {
+			text = "storing on this machine"
+		}
+		up := d.step(b.ID(), text)
 		err := p.push(ctx, o.Registry, b.Repository, desc)
 		up.done(err)
 		if err != nil {

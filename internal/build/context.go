@@ -77,7 +77,7 @@ func mounts(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 			so.FrontendAttrs["dockerfilekey"] = "dockerfile"
 		}
 	} else {
-		tree, err := directory(at.Context, epoch(b, o))
+		tree, err := directory(at.Context, layers(b, o), o.Checkout)
 		if err != nil {
 			return nil, fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
 		}
@@ -94,7 +94,7 @@ func mounts(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 		if at.Missing() {
 			return nil, fmt.Errorf("there is no Dockerfile %s for target %q; set context and dockerfile, or write it", at.Path(), b.Target.Name)
 		}
-		tree, err := directory(at.Directory, nil)
+		tree, err := directory(at.Directory, nil, nil)
 		if err != nil {
 			return nil, fmt.Errorf("the Dockerfile of target %q: %w", b.Target.Name, err)
 		}
@@ -153,7 +153,7 @@ func namedContext(b *plan.Build, given string, bases map[string]Base, so *client
 		so.FrontendAttrs[key] = val
 	default:
 		dir := absolute(o.Dir, localPath(val))
-		fs, err := directory(dir, epoch(b, o))
+		fs, err := directory(dir, layers(b, o), o.Checkout)
 		if err != nil {
 			return err
 		}
@@ -217,8 +217,10 @@ func sharedKey(dir string) string {
 	return filepath.Base(dir) + ":" + digest.FromString(host + "\x00" + dir).Encoded()[:16]
 }
 
-// directory is a local directory as BuildKit's session sends it.
-func directory(dir string, epoch *time.Time) (fsutil.FS, error) {
+// directory is a local directory as BuildKit's session sends it. With an epoch,
+// times and modes are sent as every clone of the commit has them, whenever and
+// under whichever umask it was made.
+func directory(dir string, epoch *time.Time, c *Checkout) (fsutil.FS, error) {
 	st, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no directory %s", dir)
@@ -233,16 +235,17 @@ func directory(dir string, epoch *time.Time) (fsutil.FS, error) {
 	if err != nil || epoch == nil {
 		return fs, err
 	}
-	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+	cloned := c.modes(dir)
+	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(path string, st *fstypes.Stat) fsutil.MapResult {
 		st.ModTime = afterEpoch(st.ModTime, epoch.UnixNano())
+		cloned(path, st)
 		return fsutil.MapResultKeep
 	}})
 }
 
 // afterEpoch lifts a modification time before the epoch to just behind it.
 // BuildKit's rewrite-timestamp lowers later times to the epoch and leaves
-// earlier ones, so that a file checked out before the commit would give
-// another digest than in a fresh clone. The fraction of the second follows the
+// earlier ones, which no checkout keeps. The fraction of the second follows the
 // true time: BuildKit's file transfer tells changed files by it.
 func afterEpoch(mtime, epoch int64) int64 {
 	if mtime > epoch {

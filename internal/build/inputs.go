@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -20,7 +21,11 @@ func ReadInputs(ctx context.Context, b *plan.Build, bases map[string]Base, host 
 	if err != nil {
 		return nil, invalid(b, err)
 	}
-	r, err := o.Inputs.Read(ctx, inputs.Build{Opt: opt, Dirs: dirs, Platform: host})
+	parts := map[string]string{}
+	if t := created(b, o); t != nil {
+		parts["time of the commit"] = t.Format(time.RFC3339)
+	}
+	r, err := o.Inputs.Read(ctx, inputs.Build{Opt: opt, Dirs: dirs, Platform: host, Parts: parts})
 	var unreadable *inputs.UnreadableError
 	if errors.As(err, &unreadable) {
 		return nil, &Error{Build: b.ID(), Err: unreadable, Hint: unreadable.Remedy()}

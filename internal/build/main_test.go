@@ -240,9 +240,14 @@ type file struct {
 }
 
 func (r *rig) image(res *Result) *image {
+	r.t.Helper()
+	return r.imageIn(r.repo(), res)
+}
+
+func (r *rig) imageIn(repository string, res *Result) *image {
 	t := r.t
 	t.Helper()
-	i := &image{t: t, result: res, ref: r.repo() + "@" + res.Descriptor.Digest.String()}
+	i := &image{t: t, result: res, ref: repository + "@" + res.Descriptor.Digest.String()}
 	ref, err := name.NewDigest(i.ref, name.Insecure)
 	if err != nil {
 		t.Fatal(err)

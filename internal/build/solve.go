@@ -29,8 +29,9 @@ func frontendOpt(b *plan.Build, bases map[string]Base, o Options) (*client.Solve
 		return nil, nil, err
 	}
 	so := &client.SolveOpt{
-		Frontend:      "dockerfile.v0",
-		FrontendAttrs: fa,
+		Frontend:             "dockerfile.v0",
+		FrontendAttrs:        fa,
+		CompatibilityVersion: compatibility,
 	}
 	if so.AllowedEntitlements, err = allowed(b.Spec); err != nil {
 		return nil, nil, err

@@ -95,7 +95,7 @@ func (p *planner) checkSources(t *Target) {
 var OutputOptions = []string{
 	"type", "push", "name", "push-by-digest",
 	"compression", "compression-level", "force-compression", "oci-mediatypes", "oci-artifact",
-	"rewrite-timestamp", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo",
+	"rewrite-timestamp", "source-date-epoch", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo",
 }
 
 // checkWorkers finds platforms that no worker may build, as far as the

@@ -43,11 +43,13 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
 func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
+	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		epoch, err = build.Epoch(gctx, w.Dir, w.LookupEnv)
+		checkout = build.ReadCheckout(gctx, w.Dir)
+		epoch, err = checkout.Epoch(w.LookupEnv)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
@@ -66,6 +68,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, err
 	}
+	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
 	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -73,7 +76,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
-	run := w.solves(p, client, r, past, epoch)
+	run := w.solves(p, client, r, past, epoch, checkout)
 	if err := w.keep(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -84,11 +87,11 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 }
 
 // solves are the builds of a plan, for a record.
-func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time) *solves {
+func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
 	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
-			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
+			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
 			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",

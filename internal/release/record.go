@@ -3,12 +3,9 @@ package release
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -63,8 +60,7 @@ func (w *Workspace) newest() (*journal.Record, error) {
 	return w.journal.Newest()
 }
 
-// readBefore notes what the tags point to when a release begins, and the commit
-// it is made from.
+// readBefore notes what the tags point to when a release begins.
 func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	var unread []string
 	for _, t := range p.Published() {
@@ -74,17 +70,8 @@ func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *regist
 			}
 		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		r.Commit, r.Dirty = commit(gctx, w.Dir)
-		return nil
-	})
-	var now journal.Tags
-	g.Go(func() (err error) {
-		now, err = index.Point(gctx, client, unread)
-		return err
-	})
-	if err := g.Wait(); err != nil {
+	now, err := index.Point(ctx, client, unread)
+	if err != nil {
 		return err
 	}
 	if r.Before == nil {
@@ -94,25 +81,6 @@ func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *regist
 		r.Before[tag] = d
 	}
 	return w.lookElsewhere(ctx, p, client, r)
-}
-
-// commit is the git commit that is checked out, and whether the checkout has
-// changes; "" outside git.
-func commit(ctx context.Context, dir string) (id string, dirty bool) {
-	cmd := exec.CommandContext(ctx, "git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	if err != nil {
-		return "", false
-	}
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if oid, ok := strings.CutPrefix(line, "# branch.oid "); ok && oid != "(initial)" {
-			id = oid
-		}
-		dirty = dirty || line != "" && !strings.HasPrefix(line, "#")
-	}
-	return id, dirty
 }
 
 // built reports whether this run has built anything, which asked the registries

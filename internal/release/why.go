@@ -36,10 +36,12 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	if err != nil {
 		return err
 	}
+	var checkout *build.Checkout
 	var epoch *time.Time
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		epoch, err = build.Epoch(gctx, w.Dir, w.LookupEnv)
+		checkout = build.ReadCheckout(gctx, w.Dir)
+		epoch, err = checkout.Epoch(w.LookupEnv)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
@@ -48,7 +50,7 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	rows, err := w.why(ctx, p, client, epoch)
+	rows, err := w.why(ctx, p, client, epoch, checkout)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -67,8 +69,8 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	return t.Write(out)
 }
 
-func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Client, epoch *time.Time) ([]whyJSON, error) {
-	s := w.solves(p, client, &journal.Record{}, w.readHistory(), epoch)
+func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Client, epoch *time.Time, checkout *build.Checkout) ([]whyJSON, error) {
+	s := w.solves(p, client, &journal.Record{}, w.readHistory(), epoch, checkout)
 	bases := map[*plan.Build]build.Base{}
 	rows := []whyJSON{}
 	for _, b := range p.Builds() {
