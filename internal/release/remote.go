@@ -168,10 +168,12 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 			known[place{m.Repository(), m.Digest}] = true
 		}
 	}
-	now := journal.Tags{}
-	for tag, d := range r.Before {
-		if !known[place{journal.Move{Tag: tag}.Repository(), d}] {
-			now[tag] = d
+	now := journal.Tags{} // of the indexes, which have the records
+	for _, t := range p.Published() {
+		for _, tag := range t.Tags {
+			if d := r.Before[tag.String()]; !known[place{tag.Repository, d}] {
+				now[tag.String()] = d
+			}
 		}
 	}
 	records, err := w.attachedTo(ctx, p, client, places(now), 1)
