@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 	began, commands := time.Now(), map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		w.reset(rapid.Bool().Draw(rt, "referrers"), rapid.IntRange(0, 4).Draw(rt, "removal") == 0)
-		m := &model{T: rt, world: w, commands: commands, whole: map[string][]journal.Tags{}, closed: map[string]*journal.Record{}}
+		m := &model{T: rt, world: w, commands: commands, whole: map[string][]journal.Tags{}, closed: map[string]*journal.Record{}, settled: map[string]bool{}}
 		for i := range 2 {
 			c := w.clone()
 			defer c.remove()
@@ -65,12 +65,15 @@ type model struct {
 	clones   [2]*clone
 	open     [2]*journal.Record // what a kill left, of each clone
 
-	base   journal.Tags              // the last set that was published whole
-	whole  map[string][]journal.Tags // all of them, by version
-	stack  []entry                   // what was published and not undone
-	fuzzy  bool                      // two releases at once: their order is not known
-	closed map[string]*journal.Record
-	n      int
+	base  journal.Tags              // the last set that was published whole
+	whole map[string][]journal.Tags // all of them, by version
+	stack []entry                   // what was published and not undone
+	// settled are promotions that died when all their tags had moved, or rollbacks
+	// that will be finished.
+	settled map[string]bool
+	fuzzy   bool // two releases at once: their order is not known
+	closed  map[string]*journal.Record
+	n       int
 }
 
 // entry is one release that was published.
@@ -120,11 +123,15 @@ func (m *model) step() {
 	}
 }
 
+// content is a changed source, or the last one, or an older one again.
 func (m *model) content() string {
-	m.n++
-	if rapid.IntRange(0, 3).Draw(m.T, "unchanged") == 0 {
-		m.n--
+	switch rapid.IntRange(0, 5).Draw(m.T, "unchanged") {
+	case 0:
+		return fmt.Sprint("content ", m.n)
+	case 1:
+		return fmt.Sprint("content ", rapid.IntRange(0, m.n).Draw(m.T, "source"))
 	}
+	m.n++
 	return fmt.Sprint("content ", m.n)
 }
 
@@ -144,9 +151,11 @@ func (m *model) settle(who int) (version string) {
 		all = all && now[mv.Tag] == mv.Digest
 		moved = moved || now[mv.Tag] == mv.Digest && mv.Digest != mv.Previous
 	}
-	if len(r.Moves) == 0 || !all && (r.Kind == journal.Release || !moved) {
+	key := fmt.Sprint(who, " ", r.ID, " ", r.Attempt)
+	if len(r.Moves) == 0 || m.settled[key] || !all && (r.Kind == journal.Release || !moved) {
 		return version
 	}
+	m.settled[key] = true
 	after := maps.Clone(m.base)
 	for _, mv := range r.Moves {
 		after[mv.Tag] = mv.Digest
@@ -194,8 +203,8 @@ func (m *model) released(who int, e ended, version, was string) {
 
 func (m *model) rollback(who int, version string, at int, after bool) {
 	was := m.settle(who)
-	half := m.open[0] != nil || m.open[1] != nil
 	pre := m.world.tags()
+	half := (m.open[0] != nil || m.open[1] != nil) && !maps.Equal(pre, m.base)
 	e := m.clones[who].rollback(version, "", false, at, after)
 	m.ended("rollback", who, e, version, was)
 	if e.killed || e.err != nil {
@@ -340,6 +349,7 @@ func (m *model) ended(what string, who int, e ended, versions ...string) {
 		if fresh && (left == nil || left.ID != newest.ID) && len(newest.Changed()) > 0 {
 			m.done(newest.Kind, versions[0], m.world.tags())
 		}
+		m.settle(who)
 		return
 	}
 	if e.err != nil {
