@@ -204,7 +204,7 @@ func (m *model) released(who int, e ended, version, was string) {
 func (m *model) rollback(who int, version string, at int, after bool) {
 	was := m.settle(who)
 	pre := m.world.tags()
-	half := (m.open[0] != nil || m.open[1] != nil) && !maps.Equal(pre, m.base)
+	half := m.open[who] != nil || m.open[1-who] != nil && !maps.Equal(pre, m.base)
 	e := m.clones[who].rollback(version, "", false, at, after)
 	m.ended("rollback", who, e, version, was)
 	if e.killed || e.err != nil {
@@ -222,10 +222,14 @@ func (m *model) rollback(who int, version string, at int, after bool) {
 	for _, e := range slices.Backward(m.stack) {
 		fits := true
 		for tag, d := range e.after {
-			fits = fits && (pre[tag] == d || pre[tag] == e.before[tag]) // others may have put it back already
+			fits = fits && (pre[tag] == d || pre[tag] == e.before[tag] || d == e.before[tag]) // others may have put it back already
 		}
 		want := maps.Clone(pre)
-		maps.Copy(want, e.before)
+		for tag, d := range e.before {
+			if d != e.after[tag] {
+				want[tag] = d
+			}
+		}
 		if m.world.noRemoval {
 			for tag := range want {
 				if want[tag] == "" {
