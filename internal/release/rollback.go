@@ -202,6 +202,11 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 		top = published[0]
 	}
 	if top.Remote() {
+		for _, m := range top.Moves {
+			if _, err := point(m.Tag); err != nil {
+				return "", err
+			}
+		}
 		moved, waiting := journal.Half(top, now)
 		w.nameHalf(top, moved, waiting)
 	}
