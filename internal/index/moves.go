@@ -89,6 +89,31 @@ func wanter(m journal.Move) string {
 	return fmt.Sprintf("target %q", m.Target)
 }
 
+// ArchTags are the tags of single platforms that a tag has by a template, as
+// full references: what Moves will move for it.
+func ArchTags(template, ref string, ps []ocispecs.Platform) ([]string, error) {
+	if template == "" {
+		return nil, nil
+	}
+	repo, err := registry.Repository(ref)
+	if err != nil {
+		return nil, err
+	}
+	tag, err := registry.Tag(ref)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range ps {
+		name, err := archTag(template, tag, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, repo+":"+name)
+	}
+	return out, nil
+}
+
 // archTag fills in the template of a platform's tag.
 func archTag(template, tag string, p ocispecs.Platform) (string, error) {
 	p = platforms.Normalize(p)

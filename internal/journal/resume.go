@@ -37,10 +37,17 @@ func (r *Record) Restart() {
 }
 
 // Follow fills a new record with what a closed one built and assembled, so that
-// single steps can go on from there. What the tags pointed to is not copied.
+// single steps can go on from there. Where the closed one left the tags is where
+// they should be still.
 func (r *Record) Follow(old *Record) {
 	r.Step, r.Plan, r.Epoch, r.Commit, r.Dirty = Assembled, old.Plan, old.Epoch, old.Commit, old.Dirty
 	r.Stuck, r.Proofs, r.Smoke = slices.Clone(old.Stuck), old.Proofs, old.Smoke
+	if len(old.Moves) > 0 {
+		r.Before = Tags{}
+	}
+	for _, m := range old.Moves {
+		r.Before[m.Tag] = m.Digest
+	}
 	for _, t := range old.Targets {
 		next := *t
 		next.Children, next.Earlier = nil, nil

@@ -37,25 +37,48 @@ func Published(records []*Record) []*Record {
 // only what the tags point to tells.
 func (r *Record) ended() bool { return r.Reached(Promoted) || r.remote }
 
-// Current returns the newest of published releases that is what its tags point
-// to now, or nil. Point reads a tag.
+// Current returns the newest of published releases of which a tag that it moved
+// is still where it put it, or nil: that is the one to undo, also if it was half
+// moved, or somebody has put one of its tags back. Point reads a tag.
 func Current(published []*Record, point func(tag string) (digest.Digest, error)) (*Record, error) {
 	for _, r := range published {
-		all := true
-		for _, m := range r.Moves {
+		for _, m := range r.Changed() {
 			now, err := point(m.Tag)
 			if err != nil {
 				return nil, err
 			}
-			if all = now == m.Digest; !all {
-				break
+			if now == m.Digest {
+				return r, nil
 			}
-		}
-		if all {
-			return r, nil
 		}
 	}
 	return nil, nil
+}
+
+// Carried leaves out the rollbacks of a registry of which nothing shows that
+// they were carried out: none of their tags is where they put it, and none was
+// when a later record began. Whoever attached them died before the first move.
+func Carried(records []*Record, point func(tag string) (digest.Digest, error)) ([]*Record, error) {
+	var out []*Record
+	for i, r := range records {
+		seen := !r.remote || r.Kind != Rollback
+		for _, m := range r.Changed() {
+			if seen {
+				break
+			}
+			now, err := point(m.Tag)
+			if err != nil {
+				return nil, err
+			}
+			seen = now == m.Digest || slices.ContainsFunc(records[i+1:], func(later *Record) bool {
+				return slices.ContainsFunc(later.Moves, func(l Move) bool { return l.Tag == m.Tag && l.Previous == m.Digest })
+			})
+		}
+		if seen {
+			out = append(out, r)
+		}
+	}
+	return out, nil
 }
 
 // Undo returns the moves that undo a release: each tag goes back to what it

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -64,9 +66,19 @@ func (w *Workspace) newest() (*journal.Record, error) {
 func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	var unread []string
 	for _, t := range p.Published() {
+		var ps []ocispecs.Platform
+		for _, b := range t.Builds {
+			ps = append(ps, b.Platform)
+		}
 		for _, tag := range t.Tags {
-			if _, ok := r.Before[tag.String()]; !ok {
-				unread = append(unread, tag.String())
+			all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
+			if err != nil {
+				return err
+			}
+			for _, ref := range append(all, tag.String()) {
+				if _, ok := r.Before[ref]; !ok {
+					unread = append(unread, ref)
+				}
 			}
 		}
 	}

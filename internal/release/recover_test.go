@@ -1,13 +1,16 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
+	"github.com/archmage-build/archmage/internal/registry"
 )
 
 // TestKilledThenChanged kills a release at each of its events, before and after
@@ -150,21 +153,72 @@ func TestKilledThenForeign(t *testing.T) {
 	}
 }
 
-// TestPushOfClosed leaves the record of a verified release as it is.
+// TestPushOfClosed has a record that is verified followed by another: it stays
+// as it is, also if somebody has moved its tags since, which is a conflict.
 func TestPushOfClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.clone()
 	must(t, c.release("1", "old", false, 0, false, nil))
 	must(t, c.release("1", "new", false, 0, false, nil))
-	kept := c.records()
+	kept := c.newest()
 	w.foreign("1", 1)
 	w.foreign("latest", 1)
-	again := c.release("1", "newer", false, 0, false, nil) // begins after the foreign one: no conflict
-	must(t, again)
-	for id, was := range kept {
-		if r := c.records()[id]; r == nil || r.Step != was.Step || len(r.Moves) != len(was.Moves) {
-			t.Errorf("record %s is not what it was", id)
+	foreign := w.tags()
+	again := func(force bool) ended {
+		p := w.plans["1"]
+		return c.do(0, false, nil, func(ctx context.Context, ws *Workspace, client *registry.Client) error {
+			r, err := ws.journal.New(journal.Release)
+			if err != nil {
+				return err
+			}
+			r.Follow(kept)
+			if err := ws.checked(p, r); err != nil {
+				return err
+			}
+			return ws.publish(ctx, p, client, r, PushOptions{Force: force}, !force)
+		})
+	}
+	e := again(false)
+	var conflict *index.ConflictError
+	if !errors.As(e.err, &conflict) || len(conflict.Tags) != 2 || !maps.Equal(foreign, w.tags()) {
+		t.Errorf("pushed once more: %s", e.said)
+	}
+	if is := c.records()[kept.ID]; is.Step != kept.Step || !slices.Equal(is.Moves, kept.Moves) {
+		t.Errorf("the record that was closed is %q with %d moves", is.Step, len(is.Moves))
+	}
+	must(t, again(true))
+	must(t, c.rollback("1", "", false, 0, false))
+	if got := w.tags(); !maps.Equal(got, foreign) {
+		t.Errorf("rolled back to %v, want what was overwritten, %v", got, foreign)
+	}
+}
+
+// TestUnchecked refuses drafts that were not inspected, or failed; as they are
+// now, not as they were.
+func TestUnchecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ws := &Workspace{journal: journal.Open(t.TempDir())}
+	yes, no, old := &journal.Check{Index: "sha256:i", Passed: true}, &journal.Check{Index: "sha256:i"}, &journal.Check{Index: "sha256:old", Passed: true}
+	tests := []struct {
+		name              string
+		inspected, proven *journal.Check
+		want              *UncheckedError
+	}{
+		{"inspected", yes, nil, nil},
+		{"inspected and proven", yes, yes, nil},
+		{"not inspected", nil, nil, &UncheckedError{Target: "app"}},
+		{"another index was inspected", old, nil, &UncheckedError{Target: "app"}},
+		{"failed", no, nil, &UncheckedError{Target: "app", Failed: true}},
+		{"failed on a device", yes, no, &UncheckedError{Target: "app", Failed: true, Proof: true}},
+	}
+	for _, tt := range tests {
+		r := &journal.Record{Targets: []*journal.Target{{Name: "app", Index: "sha256:i", Inspected: tt.inspected, Proven: tt.proven}}}
+		err := ws.checked(w.plans["1"], r)
+		var got *UncheckedError
+		if tt.want == nil && err != nil || tt.want != nil && (!errors.As(err, &got) || *got != *tt.want || got.Remedy() == "") {
+			t.Errorf("%s: error %v", tt.name, err)
 		}
 	}
 }
@@ -195,7 +249,6 @@ func TestForceRemembers(t *testing.T) {
 			if !errors.As(e.err, &conflict) || len(unnamed(before, w.tags(), e.said)) > 0 {
 				t.Fatalf("no conflict, or tags not named: %s", e.said)
 			}
-			w.direct("PUT", "/v2/app/manifests/latest", "", nil) // refused; what follows begins from the foreign tag
 			continue
 		}
 		must(t, e)

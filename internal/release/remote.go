@@ -168,10 +168,12 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 			known[place{m.Repository(), m.Digest}] = true
 		}
 	}
-	now := journal.Tags{}
-	for tag, d := range r.Before {
-		if !known[place{journal.Move{Tag: tag}.Repository(), d}] {
-			now[tag] = d
+	now := journal.Tags{} // of the indexes, which have the records
+	for _, t := range p.Published() {
+		for _, tag := range t.Tags {
+			if d := r.Before[tag.String()]; !known[place{tag.Repository, d}] {
+				now[tag.String()] = d
+			}
 		}
 	}
 	records, err := w.attachedTo(ctx, p, client, places(now), 1)
@@ -193,15 +195,20 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 			return err
 		}
 		moved, waiting := journal.Half(old, point)
-		for _, m := range moved {
-			w.status.Warn(fmt.Sprintf("%s %s of another workspace is under way, or was killed while its tags moved: %s points to its %s", old.Kind, old.ID, m.Tag, m.Digest))
-		}
-		for _, m := range waiting {
-			w.status.Warn(fmt.Sprintf("%s %s of another workspace is under way, or was killed while its tags moved: %s points to %s still", old.Kind, old.ID, m.Tag, digestName(m.Previous)))
-		}
+		w.nameHalf(old, moved, waiting)
 		w.elsewhere = append(w.elsewhere, moved...)
 	}
 	return nil
+}
+
+// nameHalf tells tag by tag where a promotion of another workspace stands.
+func (w *Workspace) nameHalf(r *journal.Record, moved, waiting []journal.Move) {
+	for _, m := range moved {
+		w.status.Warn(fmt.Sprintf("%s %s of another workspace is under way, or was killed while its tags moved: %s points to %s already", r.Kind, r.ID, m.Tag, digestName(m.Digest)))
+	}
+	for _, m := range waiting {
+		w.status.Warn(fmt.Sprintf("%s %s of another workspace is under way, or was killed while its tags moved: %s points to %s still", r.Kind, r.ID, m.Tag, digestName(m.Previous)))
+	}
 }
 
 // attach pushes the record as a referrer of the index that each of its tags shall

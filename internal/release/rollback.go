@@ -184,35 +184,31 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 		now[tag] = read[tag]
 		return read[tag], err
 	}
-	top, err := journal.Current(journal.Published(records), point)
-	if err == nil && top == nil {
-		if err := everywhere(); err != nil {
-			return "", err
-		}
-		top, err = journal.Current(journal.Published(records), point)
+	if err := everywhere(); err != nil { // others may have released since
+		w.status.Warn(fmt.Sprintf("only what was released from here is known: %v", err))
 	}
-	if err != nil {
+	if records, err = journal.Carried(records, point); err != nil {
 		return "", err
 	}
 	published := journal.Published(records)
-	if top == nil && len(published) == 0 {
+	if len(published) == 0 {
 		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
 	}
-	for _, half := range published { // of another machine, which died
-		if top != nil {
-			break
-		}
-		for _, m := range half.Moves {
+	top, err := journal.Current(published, point)
+	if err != nil {
+		return "", err
+	}
+	if top == nil { // somebody else has moved them: the promotion names the tags
+		top = published[0]
+	}
+	if top.Remote() {
+		for _, m := range top.Moves {
 			if _, err := point(m.Tag); err != nil {
 				return "", err
 			}
 		}
-		if moved, _ := journal.Half(half, now); moved != nil {
-			top = half
-		}
-	}
-	if top == nil { // somebody else has moved them: the promotion names the tags
-		top = published[0]
+		moved, waiting := journal.Half(top, now)
+		w.nameHalf(top, moved, waiting)
 	}
 	r.Undoes, r.Moves = journal.IDs{top.ID}, journal.Undo(top)
 	if to := journal.State(published, top, r.Moves); to != "" {

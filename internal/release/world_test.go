@@ -42,6 +42,7 @@ type world struct {
 	noRemoval bool
 	plans     map[string]*plan.Plan
 
+	server  *httptest.Server
 	mu      sync.Mutex
 	handler http.Handler // replaced for each schedule
 	runs    map[string]*run
@@ -107,9 +108,11 @@ func (f files) Remove(path string) error { return f.event(func() error { return 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, runs: map[string]*run{}, plans: map[string]*plan.Plan{}}
-	server := httptest.NewServer(http.HandlerFunc(w.serve))
-	t.Cleanup(server.Close)
-	w.host = strings.TrimPrefix(server.URL, "http://")
+	w.server = httptest.NewUnstartedServer(http.HandlerFunc(w.serve))
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.server.Start()
+	t.Cleanup(w.server.Close)
+	w.host = strings.TrimPrefix(w.server.URL, "http://")
 	w.reset(true, false)
 	for _, version := range []string{"1", "2"} {
 		dir := t.TempDir()
@@ -135,6 +138,8 @@ func newWorld(t testing.TB) *world {
 
 // reset empties the registry.
 func (w *world) reset(referrers, noRemoval bool) {
+	registrytest.HTTP.CloseIdleConnections()
+	w.server.CloseClientConnections() // those of clients that are gone
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.handler = ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(referrers))
