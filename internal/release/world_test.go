@@ -60,6 +60,7 @@ type run struct {
 	after bool
 	hook  func()
 	dead  bool
+	busy  sync.WaitGroup // what was under way when it died still arrives
 }
 
 var errKilled = errors.New("killed")
@@ -71,6 +72,8 @@ func (r *run) event(act func() error) error {
 		r.mu.Unlock()
 		return errKilled
 	}
+	r.busy.Add(1)
+	defer r.busy.Done()
 	r.events++
 	now := r.events == r.at
 	hook := r.hook
@@ -263,6 +266,7 @@ func (c *clone) do(at int, after bool, hook func(), do func(context.Context, *Wo
 	if err == nil {
 		err = do(c.t.Context(), ws, client)
 	}
+	r.busy.Wait()
 	ws.status.Close()
 	said := errs.String() + out.String()
 	if err != nil {
