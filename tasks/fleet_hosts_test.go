@@ -115,7 +115,7 @@ EOT
 		t.Errorf("built by %+v", got)
 	}
 	if strings.Contains(text, "on small") {
-		wantText(t, text, "worker small is lost to app linux/amd64", "its disk is full")
+		wantText(t, text, "worker small is lost to app linux/amd64, which it has no room for", "moved away from worker small")
 	}
 }
 

@@ -259,7 +259,8 @@ func TestFullDisk(t *testing.T) {
 			t.Parallel()
 			err := full(t, tt.size, tt.dockerfile, tt.files)
 			var lost *worker.Lost
-			if !errors.As(err, &lost) || !lost.Full || (lost.Own != nil) != tt.step {
+			// The daemon may meet the full disk itself while a step fails of it.
+			if !errors.As(err, &lost) || !lost.Full || lost.Own != nil && !tt.step {
 				t.Errorf("%T: %v, want a *worker.Lost that is full", err, err)
 			}
 		})
