@@ -336,15 +336,16 @@ func (m *model) ended(what string, who int, e ended, versions ...string) {
 	m.open[who] = nil
 	if newest != nil && newest.Open() {
 		m.open[who] = newest
-		// With no index before it and none yet, nothing in the registry leads
-		// another machine to what it is.
+		// Where no tag that a version has points to an index, before it or yet,
+		// nothing in the registry leads another machine to what it is.
 		now := m.world.tags()
-		if !slices.ContainsFunc(newest.Moves, func(mv journal.Move) bool {
-			return mv.Platform == "" && (mv.Previous != "" || now[mv.Tag] != "")
-		}) {
-			m.fuzzy = true
-			for _, v := range []string{"1", "2"} {
-				m.whole[v] = append(m.whole[v], only(now, m.world.planTags(v)))
+		for _, v := range []string{"1", "2"} {
+			tags := m.world.planTags(v)
+			if !slices.ContainsFunc(newest.Moves, func(mv journal.Move) bool {
+				return mv.Platform == "" && slices.Contains(tags, mv.Tag) && (mv.Previous != "" || now[mv.Tag] != "")
+			}) {
+				m.fuzzy = true
+				m.whole[v] = append(m.whole[v], only(now, tags))
 			}
 		}
 	}
