@@ -216,6 +216,66 @@ func BenchmarkWarm(b *testing.B) {
 	}
 }
 
+// BenchmarkChanged releases and bakes, in turn, targets of four platforms of which
+// one file has changed: images are built and pushed, tags move.
+func BenchmarkChanged(b *testing.B) {
+	for _, targets := range []int{1, 20, 50} {
+		b.Run(fmt.Sprint(targets), func(b *testing.B) {
+			s := newSite(b, compiled(b), embeddedtest.Registry(b))
+			worker := embeddedtest.Worker(b).Address
+			var names []string
+			var text strings.Builder
+			for i := range targets {
+				names = append(names, fmt.Sprintf("%q", fmt.Sprint("t", i)))
+				fmt.Fprintf(&text, `target "t%d" {
+  platforms         = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"]
+  tags              = ["REPO:t%d-TAG"]
+  context           = "src%d"
+  dockerfile-inline = "FROM scratch\nCOPY file /file\nCOPY other /other"
+}
+`, i, i, i)
+				if err := os.MkdirAll(filepath.Join(s.dir, fmt.Sprint("src", i)), 0o755); err != nil {
+					b.Fatal(err)
+				}
+			}
+			fmt.Fprintf(&text, "group \"default\" { targets = [%s] }\n", strings.Join(names, ", "))
+			change := func(what string) {
+				b.Helper()
+				for i := range targets {
+					for _, name := range []string{"file", "other"} {
+						if name == "other" && what != "first" {
+							continue
+						}
+						if err := os.WriteFile(filepath.Join(s.dir, fmt.Sprint("src", i), name), fmt.Append(nil, what, i), 0o644); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+			}
+			change("first")
+			s.targets(b, strings.ReplaceAll(text.String(), "TAG", "ours")+"release { arch_tags = \"\" }\n"+workerBlock("here", worker, "slots = 8"))
+			s.bake(b, strings.ReplaceAll(text.String(), "TAG", "theirs"))
+			bake := s.buildx(b, worker)
+			bake()
+			s.run(b, 0, "release")
+			var ours, theirs []time.Duration
+			n := 0
+			for b.Loop() {
+				change(fmt.Sprint("theirs ", n))
+				theirs = append(theirs, bake())
+				change(fmt.Sprint("ours ", n))
+				n++
+				r := s.start(b, "release")
+				r.wait(b, 0)
+				ours = append(ours, r.took)
+			}
+			b.ReportMetric(median(ours).Seconds(), "archmage-s")
+			b.ReportMetric(median(theirs).Seconds(), "buildx-s")
+			b.ReportMetric(median(ours).Seconds()/median(theirs).Seconds(), "of-buildx")
+		})
+	}
+}
+
 func median(d []time.Duration) time.Duration {
 	slices.Sort(d)
 	return d[len(d)/2]
