@@ -6,18 +6,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // fits judges whether an ELF file that will be run can be, on the platform.
-func (j *judgment) fits(name string, n *inode, what string) bool {
-	e := n.file.ELF
+func (j *judgment) fits(name string, n *rootfs.Inode, what string) bool {
+	e := n.File.ELF
 	want := j.platform.Architecture
-	if got := e.architecture(); got != want {
+	if got := e.Architecture(); got != want {
 		severity := Error
 		if want == "amd64" && got == "386" {
 			severity = Warning // such kernels run it, unless they were told not to
 		}
-		j.add(severity, "elf-architecture", name, n, "%s is for %s, the image for %s", what, e.machineName(), j.node.Platform)
+		j.add(severity, "elf-architecture", name, n, "%s is for %s, the image for %s", what, e.MachineName(), j.node.Platform)
 		return severity != Error
 	}
 	j.level(name, n, what, Error)
@@ -25,23 +27,23 @@ func (j *judgment) fits(name string, n *inode, what string) bool {
 }
 
 // level judges what a file of the right architecture needs of the CPU.
-func (j *judgment) level(name string, n *inode, what string, severity Severity) {
-	e := n.file.ELF
+func (j *judgment) level(name string, n *rootfs.Inode, what string, severity Severity) {
+	e := n.File.ELF
 	if e.Micro {
 		j.add(severity, "elf-variant", name, n, "%s is for ARM microcontrollers", what)
 		return
 	}
-	if need, have := e.armLevel(), variantNumber(j.platform.Variant, 7); need > have {
+	if need, have := e.ARMLevel(), variantNumber(j.platform.Variant, 7); need > have {
 		j.add(severity, "elf-variant", name, n, "%s is code for ARMv%d, the image is for %s", what, need, j.node.Platform)
 	}
-	if need, have := e.amd64Level(), variantNumber(j.platform.Variant, 1); need > have {
+	if need, have := e.AMD64Level(), variantNumber(j.platform.Variant, 1); need > have {
 		s := severity
 		if need < 3 {
 			s = Warning // what every machine of the last fifteen years has
 		}
 		j.add(s, "elf-level", name, n, "%s needs x86-64-v%d, the image is for %s", what, need, j.node.Platform)
 	}
-	if e.architecture() == "arm64" {
+	if e.Architecture() == "arm64" {
 		need, _, _ := strings.Cut(e.GoSettings["GOARM64"], ",")
 		have := j.platform.Variant
 		if have == "" {
@@ -53,7 +55,7 @@ func (j *judgment) level(name string, n *inode, what string, severity Severity) 
 	}
 	for _, setting := range []struct{ arch, key, base string }{{"ppc64le", "GOPPC64", "power8"}, {"riscv64", "GORISCV64", "rva20u64"}} {
 		need := e.GoSettings[setting.key]
-		if e.architecture() == setting.arch && need != "" && need != setting.base && need != j.platform.Variant {
+		if e.Architecture() == setting.arch && need != "" && need != setting.base && need != j.platform.Variant {
 			j.add(Warning, "elf-level", name, n, "%s needs %s, the image is for %s", what, need, j.node.Platform)
 		}
 	}
@@ -94,28 +96,28 @@ func newer(a, b string) bool {
 func (j *judgment) judgeBinaries(image *Image) {
 	type stray struct {
 		name string
-		n    *inode
+		n    *rootfs.Inode
 	}
 	var strays []stray
 	own := 0
 	kinds := map[string]int{}
-	seen := map[*File]bool{}
-	j.fs.each(func(name string, n *inode) {
-		if n.kind != kindFile {
+	seen := map[*rootfs.File]bool{}
+	j.fs.Each(func(name string, n *rootfs.Inode) {
+		if n.Kind != rootfs.KindFile {
 			return
 		}
-		f := n.file
+		f := n.File
 		if f == nil {
 			return
 		}
 		switch f.Format {
-		case FormatELF, FormatMachO, FormatPE:
+		case rootfs.FormatELF, rootfs.FormatMachO, rootfs.FormatPE:
 			image.Executables++
 		default:
 			return
 		}
 		if j.programs[name] || seen[f] {
-			if f.Format == FormatELF && f.ELF.architecture() == j.platform.Architecture {
+			if f.Format == rootfs.FormatELF && f.ELF.Architecture() == j.platform.Architecture {
 				own++
 				kinds[f.ELF.String()]++
 			}
@@ -123,18 +125,18 @@ func (j *judgment) judgeBinaries(image *Image) {
 		}
 		seen[f] = true
 		switch {
-		case f.Format != FormatELF:
+		case f.Format != rootfs.FormatELF:
 			j.strange(name, n, image)
 		case f.ELF.Type != elf.ET_EXEC && f.ELF.Type != elf.ET_DYN:
-		case f.ELF.architecture() == "", f.ELF.Micro:
+		case f.ELF.Architecture() == "", f.ELF.Micro:
 			image.Allowed++ // firmware, BPF, code for graphics cards
-		case f.ELF.architecture() == j.platform.Architecture:
+		case f.ELF.Architecture() == j.platform.Architecture:
 			own++
 			kinds[f.ELF.String()]++
 			j.ownBinary(name, n)
-		case j.platform.Architecture == "amd64" && (f.ELF.architecture() == "386" || f.ELF.architecture() == "amd64p32"):
+		case j.platform.Architecture == "amd64" && (f.ELF.Architecture() == "386" || f.ELF.Architecture() == "amd64p32"):
 			image.Allowed++
-		case j.found.rules.allowed(name), j.meant(name, f.ELF.architecture()):
+		case j.found.rules.allowed(name), j.meant(name, f.ELF.Architecture()):
 			image.Allowed++
 		default:
 			strays = append(strays, stray{name, n})
@@ -145,9 +147,9 @@ func (j *judgment) judgeBinaries(image *Image) {
 		if own == 0 || j.isStandard(path.Dir(s.name)) {
 			severity = Error
 		}
-		j.add(severity, "elf-architecture", s.name, s.n, "it is for %s, the image for %s", s.n.file.ELF.machineName(), j.node.Platform)
+		j.add(severity, "elf-architecture", s.name, s.n, "it is for %s, the image for %s", s.n.File.ELF.MachineName(), j.node.Platform)
 	}
-	if j.main != nil && j.main.Format == FormatELF {
+	if j.main != nil && j.main.Format == rootfs.FormatELF {
 		image.Binaries = j.main.ELF.String()
 		return
 	}
@@ -157,32 +159,32 @@ func (j *judgment) judgeBinaries(image *Image) {
 			most, image.Binaries = n, kind
 		}
 	}
-	if j.main != nil && j.main.Format == FormatScript {
+	if j.main != nil && j.main.Format == rootfs.FormatScript {
 		image.Binaries = strings.TrimSuffix(j.main.String()+"; "+image.Binaries, "; ")
 	}
 }
 
 // ownBinary judges a file of the right architecture that is not started by
 // name.
-func (j *judgment) ownBinary(name string, n *inode) {
-	if !j.isPath(path.Dir(name)) || n.mode&0o111 == 0 || j.found.rules.allowed(name) {
+func (j *judgment) ownBinary(name string, n *rootfs.Inode) {
+	if !j.isPath(path.Dir(name)) || n.Mode&0o111 == 0 || j.found.rules.allowed(name) {
 		return
 	}
 	j.level(name, n, "it", Warning)
-	if n.file.ELF.Interp != "" {
+	if n.File.ELF.Interp != "" {
 		j.loader(name, n, Warning)
 	}
 }
 
 // strange judges a Mach-O or PE file among Linux files.
-func (j *judgment) strange(name string, n *inode, image *Image) {
-	f := n.file
+func (j *judgment) strange(name string, n *rootfs.Inode, image *Image) {
+	f := n.File
 	switch {
 	case j.found.rules.allowed(name), j.meantSystem(name):
 		image.Allowed++
-	case f.Format == FormatMachO && j.isStandard(path.Dir(name)):
+	case f.Format == rootfs.FormatMachO && j.isStandard(path.Dir(name)):
 		j.add(Error, "foreign-format", name, n, "it is a macOS file (%s), the image is for %s", f.Machine, j.node.Platform)
-	case f.Format == FormatMachO:
+	case f.Format == rootfs.FormatMachO:
 		j.add(Warning, "foreign-format", name, n, "it is a macOS file (%s), the image is for %s", f.Machine, j.node.Platform)
 	case f.Library, strings.HasSuffix(strings.ToLower(name), ".exe"), strings.HasSuffix(strings.ToLower(name), ".efi"):
 		image.Allowed++ // .NET and Mono run such files anywhere, EFI starts them
@@ -264,10 +266,10 @@ const maxSiblings = 5000
 // path names the architecture, and beside it lies what is named after the
 // image's own. Debian's directories of libraries need no neighbour.
 func (j *judgment) meant(name, arch string) bool {
-	dir := j.fs.root
+	dir := j.fs.Root()
 	for rest := name; dir != nil; {
 		var part string
-		part, rest = cut(rest)
+		part, rest, _ = strings.Cut(strings.TrimLeft(rest, "/"), "/")
 		if part == "" {
 			return false
 		}
@@ -276,7 +278,7 @@ func (j *judgment) meant(name, arch string) bool {
 				return true // usr/lib/aarch64-linux-gnu
 			}
 			count := 0
-			for sibling := range dir.children {
+			for sibling := range dir.Children {
 				if count++; count > maxSiblings {
 					break
 				}
@@ -285,7 +287,7 @@ func (j *judgment) meant(name, arch string) bool {
 				}
 			}
 		}
-		dir = dir.children[part]
+		dir = dir.Children[part]
 	}
 	return false
 }
@@ -318,15 +320,15 @@ func (j *judgment) judgeWindows() {
 	if n == nil {
 		n, real = j.fold("/Files", strings.TrimPrefix(name, "/")+".exe")
 	}
-	if n == nil || n.file == nil {
+	if n == nil || n.File == nil {
 		return // layers of the base are not here as a rule
 	}
-	f := n.file
+	f := n.File
 	j.main, j.mainPath = f, real
 	switch {
-	case f.Format == FormatELF || f.Format == FormatMachO:
+	case f.Format == rootfs.FormatELF || f.Format == rootfs.FormatMachO:
 		j.add("", "foreign-format", real, n, "the entrypoint is %s, the image is for windows", f)
-	case f.Format == FormatPE && !runsOnWindows(f.Machine, j.platform.Architecture):
+	case f.Format == rootfs.FormatPE && !runsOnWindows(f.Machine, j.platform.Architecture):
 		j.add("", "elf-architecture", real, n, "the entrypoint is for %s, the image for %s", f.Machine, j.node.Platform)
 	}
 }
@@ -337,15 +339,15 @@ func runsOnWindows(machine, arch string) bool {
 }
 
 // fold finds a file without regard to case.
-func (j *judgment) fold(root, name string) (*inode, string) {
-	at, real := j.fs.lookup(root), root
+func (j *judgment) fold(root, name string) (*rootfs.Inode, string) {
+	at, real := j.fs.Lookup(root), root
 	for part := range strings.SplitSeq(name, "/") {
 		if at == nil {
 			return nil, ""
 		}
-		next := at.children[part]
+		next := at.Children[part]
 		if next == nil {
-			for candidate, child := range at.children {
+			for candidate, child := range at.Children {
 				if strings.EqualFold(candidate, part) {
 					part, next = candidate, child
 					break

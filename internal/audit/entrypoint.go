@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // defaultPath is where runtimes look for programs if the image does not say.
@@ -55,7 +57,7 @@ func (j *judgment) judgeEntrypoint() {
 		return
 	}
 	// A script hands over to its arguments as a rule.
-	if n := j.fs.lookup(real); n != nil && n.file != nil && n.file.Format == FormatScript && len(c.Entrypoint) > 0 && len(c.Cmd) > 0 {
+	if n := j.fs.Lookup(real); n != nil && n.File != nil && n.File.Format == rootfs.FormatScript && len(c.Entrypoint) > 0 && len(c.Cmd) > 0 {
 		if p := j.find(c.Cmd[0]); p != "" {
 			j.program(p, "the command", 0)
 		}
@@ -64,7 +66,7 @@ func (j *judgment) judgeEntrypoint() {
 		if !strings.HasPrefix(arg, "/") {
 			continue
 		}
-		if n := j.fs.lookup(arg); n != nil && n.isFile() && n.mode&0o111 != 0 && n.file != nil && (n.file.Format == FormatELF || n.file.Format == FormatScript) {
+		if n := j.fs.Lookup(arg); n != nil && n.IsFile() && n.Mode&0o111 != 0 && n.File != nil && (n.File.Format == rootfs.FormatELF || n.File.Format == rootfs.FormatScript) {
 			j.program(arg, "an argument of "+what, 0)
 		}
 	}
@@ -116,10 +118,10 @@ func (j *judgment) command(name, what string, severity Severity) (real string, o
 	} else if !strings.HasPrefix(name, "/") {
 		at = path.Join("/", j.config.WorkingDir, name)
 	}
-	if j.fs.lookup(at) == nil {
+	if j.fs.Lookup(at) == nil {
 		if j.incomplete == "" {
 			message := "%s is %q, which is not in the image"
-			if link, _ := j.fs.walkTo(at, false); link != nil {
+			if link, _ := j.fs.Resolve(at, false); link != nil {
 				message += ": it is " + link.String()
 			}
 			j.add(severity, "entrypoint-missing", at, nil, message, what, name)
@@ -142,7 +144,7 @@ func (j *judgment) path() string {
 // find looks a program up in the PATH; "" if it is in none of its directories.
 func (j *judgment) find(name string) string {
 	if strings.Contains(name, "/") {
-		if j.fs.lookup(name) != nil {
+		if j.fs.Lookup(name) != nil {
 			return name
 		}
 		return ""
@@ -153,10 +155,10 @@ func (j *judgment) find(name string) string {
 			dir = path.Join("/", j.config.WorkingDir, dir)
 		}
 		p := path.Join(dir, name)
-		n := j.fs.lookup(p)
+		n := j.fs.Lookup(p)
 		switch {
-		case n == nil || !n.isFile():
-		case n.mode&0o111 != 0:
+		case n == nil || !n.IsFile():
+		case n.Mode&0o111 != 0:
 			return p
 		case unfit == "":
 			unfit = p
@@ -167,7 +169,7 @@ func (j *judgment) find(name string) string {
 
 // program judges a file that will be started. It tells whether that can work.
 func (j *judgment) program(name, what string, depth int) bool {
-	n, real := j.fs.walkTo(name, true)
+	n, real := j.fs.Resolve(name, true)
 	if n == nil || depth > maxInterpreters {
 		return false
 	}
@@ -176,30 +178,30 @@ func (j *judgment) program(name, what string, depth int) bool {
 	}
 	j.programs[real] = true
 	switch {
-	case n.kind == kindDir:
+	case n.Kind == rootfs.KindDir:
 		j.add("", "entrypoint-not-executable", name, n, "%s is a directory", what)
 		return false
-	case !n.isFile():
+	case !n.IsFile():
 		return true // a device: odd, and none of our business
-	case n.mode&0o111 == 0:
-		j.add("", "entrypoint-not-executable", name, n, "%s has no execute bit (its mode is %04o)", what, n.mode.Perm())
+	case n.Mode&0o111 == 0:
+		j.add("", "entrypoint-not-executable", name, n, "%s has no execute bit (its mode is %04o)", what, n.Mode.Perm())
 	}
-	if n.file == nil || n.file.Format == FormatOther {
+	if n.File == nil || n.File.Format == rootfs.FormatOther {
 		j.add("", "entrypoint-not-executable", name, n, "%s is neither a program nor a script with a #! line: starting it fails with \"exec format error\"", what)
 		return false
 	}
-	switch f := n.file; f.Format {
-	case FormatELF:
-		if j.main == nil || j.main.Format == FormatScript {
+	switch f := n.File; f.Format {
+	case rootfs.FormatELF:
+		if j.main == nil || j.main.Format == rootfs.FormatScript {
 			j.main, j.mainPath = f, real
 		}
 		return j.elfProgram(real, n, what)
-	case FormatScript:
+	case rootfs.FormatScript:
 		if j.main == nil {
 			j.main, j.mainPath = f, real
 		}
 		return j.script(real, n, depth)
-	case FormatWasm:
+	case rootfs.FormatWasm:
 		j.add(Warning, "foreign-format", real, n, "%s is WebAssembly, the image says %s", what, j.node.Platform)
 	default:
 		j.add("", "foreign-format", real, n, "%s is a %s program, the image is for %s", what, systemOf(f), j.platform.OS)
@@ -207,19 +209,19 @@ func (j *judgment) program(name, what string, depth int) bool {
 	return false
 }
 
-func systemOf(f *File) string {
+func systemOf(f *rootfs.File) string {
 	switch f.Format {
-	case FormatMachO:
+	case rootfs.FormatMachO:
 		return "macOS"
-	case FormatPE:
+	case rootfs.FormatPE:
 		return "Windows"
 	}
 	return string(f.Format)
 }
 
 // elfProgram judges an ELF file that will be started, with what it needs.
-func (j *judgment) elfProgram(name string, n *inode, what string) bool {
-	e := n.file.ELF
+func (j *judgment) elfProgram(name string, n *rootfs.Inode, what string) bool {
+	e := n.File.ELF
 	if e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN {
 		j.add("", "entrypoint-not-executable", name, n, "%s is an object file, not a program", what)
 		return false
@@ -251,35 +253,35 @@ func (j *judgment) elfProgram(name string, n *inode, what string) bool {
 }
 
 // loader judges the dynamic loader of a file.
-func (j *judgment) loader(name string, n *inode, severity Severity) bool {
-	e := n.file.ELF
+func (j *judgment) loader(name string, n *rootfs.Inode, severity Severity) bool {
+	e := n.File.ELF
 	at := e.Interp
 	if !strings.HasPrefix(at, "/") {
 		at = path.Join("/", j.config.WorkingDir, at)
 	}
-	l, real := j.fs.walkTo(at, true)
+	l, real := j.fs.Resolve(at, true)
 	if l == nil {
 		if j.incomplete == "" {
 			hint := "is the image of another C library, or of none?"
-			if libc(e.Interp) == "glibc" && j.fs.lookup("/lib/ld-musl-"+muslArch(e)+".so.1") != nil {
+			if rootfs.LibC(e.Interp) == "glibc" && j.fs.Lookup("/lib/ld-musl-"+muslArch(e)+".so.1") != nil {
 				hint = "it was linked against glibc, and the image has musl"
-			} else if libc(e.Interp) == "musl" && j.fs.lookup("/lib64/ld-linux-x86-64.so.2") != nil {
+			} else if rootfs.LibC(e.Interp) == "musl" && j.fs.Lookup("/lib64/ld-linux-x86-64.so.2") != nil {
 				hint = "it was linked against musl, and the image has glibc"
-			} else if j.fs.lookup("/lib") == nil && j.fs.lookup("/usr/lib") == nil {
+			} else if j.fs.Lookup("/lib") == nil && j.fs.Lookup("/usr/lib") == nil {
 				hint = "the image has no libraries at all, so its programs must be static"
 			}
 			j.add(severity, "interpreter-missing", name, n, "its loader %s is not in the image, so starting it fails with \"no such file or directory\"; %s", e.Interp, hint)
 		}
 		return false
 	}
-	if l.file != nil && l.file.ELF != nil && severity == Error {
+	if l.File != nil && l.File.ELF != nil && severity == Error {
 		return j.fits(real, l, "the loader of "+name)
 	}
 	return true
 }
 
-func muslArch(e *ELF) string {
-	switch e.architecture() {
+func muslArch(e *rootfs.ELF) string {
+	switch e.Architecture() {
 	case "amd64":
 		return "x86_64"
 	case "arm64":
@@ -287,7 +289,7 @@ func muslArch(e *ELF) string {
 	case "386":
 		return "i386"
 	}
-	return e.architecture()
+	return e.Architecture()
 }
 
 // injected knows libraries that container runtimes bring from the host.
@@ -300,11 +302,11 @@ func injected(lib string) bool {
 // libraryNames returns a function that tells whether a library is anywhere in
 // the image. Where the loader looks depends on its configuration, so a file of
 // the name is enough.
-func (j *judgment) libraryNames(e *ELF) func(string) bool {
+func (j *judgment) libraryNames(e *rootfs.ELF) func(string) bool {
 	var all map[string]bool
 	return func(lib string) bool {
 		if strings.Contains(lib, "/") {
-			return j.fs.lookup(lib) != nil
+			return j.fs.Lookup(lib) != nil
 		}
 		if strings.HasPrefix(lib, "libc.musl-") || strings.HasPrefix(lib, "ld-") || lib == path.Base(e.Interp) {
 			return true // the loader itself, judged as such
@@ -313,21 +315,21 @@ func (j *judgment) libraryNames(e *ELF) func(string) bool {
 			return true
 		}
 		if all == nil {
-			all = j.fs.names()
+			all = j.fs.Names()
 		}
 		return all[lib]
 	}
 }
 
 // script judges the interpreter that a script's first line names.
-func (j *judgment) script(name string, n *inode, depth int) bool {
+func (j *judgment) script(name string, n *rootfs.Inode, depth int) bool {
 	fail := func(format string, args ...any) bool {
 		if j.incomplete == "" {
 			j.add("", "script-interpreter", name, n, format, args...)
 		}
 		return false
 	}
-	line := n.file.Shebang
+	line := n.File.Shebang
 	if strings.HasSuffix(line, "\r") {
 		return fail("its first line ends with a carriage return, so the kernel looks for %q", strings.Fields(line + " ")[0]+`\r`)
 	}
@@ -336,7 +338,7 @@ func (j *judgment) script(name string, n *inode, depth int) bool {
 		return fail("its first line names no interpreter")
 	}
 	interpreter := words[0]
-	if j.fs.lookup(interpreter) == nil {
+	if j.fs.Lookup(interpreter) == nil {
 		return fail("its interpreter %s is not in the image, so starting it fails with \"no such file or directory\"", interpreter)
 	}
 	if !j.program(interpreter, "the interpreter of "+name, depth+1) {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // mostListed is how many files one finding about many names.
@@ -15,14 +17,14 @@ const mostListed = 10
 // judgeFiles looks for what deserves a note: rights and secrets.
 func (j *judgment) judgeFiles(image *Image) {
 	var raised []string
-	var raisedAt *inode
+	var raisedAt *rootfs.Inode
 	count := 0
-	j.fs.each(func(name string, n *inode) {
+	j.fs.Each(func(name string, n *rootfs.Inode) {
 		image.Files++
-		if n.kind != kindFile {
+		if n.Kind != rootfs.KindFile {
 			return
 		}
-		if n.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && n.mode&0o111 != 0 {
+		if n.Mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && n.Mode&0o111 != 0 {
 			if raisedAt == nil {
 				raisedAt = n
 			}
@@ -36,7 +38,7 @@ func (j *judgment) judgeFiles(image *Image) {
 	})
 	if count > 0 {
 		f := about(j.node, "setuid", "%d files run with the rights of their owner or group", count)
-		f.Path, f.Layer, f.Evidence = raised[0], j.fs.layerOf(raisedAt), raised
+		f.Path, f.Layer, f.Evidence = raised[0], j.fs.LayerOf(raisedAt), raised
 		j.found.add(f)
 	}
 	for _, e := range j.config.Env {
@@ -54,9 +56,9 @@ var (
 )
 
 // secretFile says what secret a file seems to be, by its name or bytes.
-func secretFile(name string, n *inode) string {
-	if n.file != nil && n.file.Secret != "" {
-		return n.file.Secret
+func secretFile(name string, n *rootfs.Inode) string {
+	if n.File != nil && n.File.Secret != "" {
+		return n.File.Secret
 	}
 	switch base := path.Base(name); {
 	case slices.Contains([]string{"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"}, base):
@@ -75,16 +77,16 @@ func (j *judgment) judgeUser() {
 	if _, err := strconv.Atoi(user); user == "" || err == nil || j.incomplete != "" {
 		return
 	}
-	n := j.fs.lookup("/etc/passwd")
+	n := j.fs.Lookup("/etc/passwd")
 	switch {
-	case n == nil && len(j.fs.layers) > 0:
+	case n == nil && len(j.fs.Layers()) > 0:
 		j.found.add(about(j.node, "user-missing", "it runs as %q, and has no /etc/passwd to find that user in", user))
-	case n == nil || n.file == nil:
+	case n == nil || n.File == nil:
 		// It is empty, or a link to a name that was not looked into.
-	case !slices.Contains(n.file.Users, user):
+	case !slices.Contains(n.File.Users, user):
 		f := about(j.node, "user-missing", "it runs as %q, which is not in /etc/passwd", user)
-		f.Path, f.Layer = "/etc/passwd", j.fs.layerOf(n)
-		f.Evidence = []string{"the users: " + strings.Join(n.file.Users[:min(len(n.file.Users), 50)], ", ")}
+		f.Path, f.Layer = "/etc/passwd", j.fs.LayerOf(n)
+		f.Evidence = []string{"the users: " + strings.Join(n.File.Users[:min(len(n.File.Users), 50)], ", ")}
 		j.found.add(f)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // judgment is of one image and the file system its layers make up.
@@ -16,12 +18,12 @@ type judgment struct {
 	node     *Node
 	config   *Config
 	platform ocispecs.Platform // claimed, normalised
-	fs       *rootfs
+	fs       *rootfs.FS
 	// incomplete says why files may be missing that the image has.
 	incomplete string
 	found      *collector
 	programs   map[string]bool // judged, by their real paths
-	main       *File           // what the image runs
+	main       *rootfs.File    // what the image runs
 	mainPath   string
 }
 
@@ -32,7 +34,7 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 		image.Incomplete = "its config could not be read"
 		return image, nil
 	}
-	j := &judgment{node: n, config: n.Config, fs: newRootfs(), found: a.found, programs: map[string]bool{}}
+	j := &judgment{node: n, config: n.Config, fs: rootfs.New(), found: a.found, programs: map[string]bool{}}
 	if p, err := platforms.Parse(n.Platform); err == nil {
 		j.platform = p
 	}
@@ -60,14 +62,14 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 }
 
 // add adds a finding about a file.
-func (j *judgment) add(severity Severity, id, path string, n *inode, format string, args ...any) {
+func (j *judgment) add(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) {
 	f := about(j.node, id, format, args...)
 	f.Severity, f.Path = severity, path
 	if n != nil {
-		f.Layer = j.fs.layerOf(n)
+		f.Layer = j.fs.LayerOf(n)
 		f.Evidence = append(f.Evidence, "the file: "+n.String())
-		if n.file != nil && n.file.ELF != nil && n.file.ELF.Interp != "" {
-			f.Evidence = append(f.Evidence, "its loader: "+n.file.ELF.Interp)
+		if n.File != nil && n.File.ELF != nil && n.File.ELF.Interp != "" {
+			f.Evidence = append(f.Evidence, "its loader: "+n.File.ELF.Interp)
 		}
 	}
 	j.found.add(f)
@@ -83,7 +85,7 @@ func (j *judgment) merge(ctx context.Context, l *layers) error {
 			continue
 		}
 		unpackable++
-		j.fs.next(layer.Digest)
+		j.fs.Next(layer.Digest)
 		o := l.outcomes[layer.Digest]
 		fail := func(id, format string, args ...any) {
 			f := about(j.node, id, format, args...)
@@ -102,7 +104,7 @@ func (j *judgment) merge(ctx context.Context, l *layers) error {
 		}
 		learnt, err := j.apply(ctx, l, layer)
 		switch {
-		case errors.Is(err, errTooManyFiles):
+		case errors.Is(err, rootfs.ErrTooManyFiles):
 			fail("layer-limit", "%v", err)
 			j.incomplete = err.Error()
 			return nil
@@ -129,7 +131,7 @@ func (j *judgment) merge(ctx context.Context, l *layers) error {
 }
 
 // judgeFacts says what is wrong with a layer as such.
-func (j *judgment) judgeFacts(i int, layer Layer, learnt facts, o *outcome, fail func(id, format string, args ...any)) {
+func (j *judgment) judgeFacts(i int, layer Layer, learnt rootfs.Facts, o *outcome, fail func(id, format string, args ...any)) {
 	where := fmt.Sprintf("layer %d of %d", i+1, len(j.node.Layers))
 	size := learnt.Size
 	if o.size >= 0 {
@@ -155,17 +157,17 @@ func (j *judgment) judgeFacts(i int, layer Layer, learnt facts, o *outcome, fail
 }
 
 // apply adds one layer to the file system. A damaged memory of it is renewed.
-func (j *judgment) apply(ctx context.Context, l *layers, layer Layer) (facts, error) {
-	learnt, err := l.store.read(layer.Digest, j.fs.apply)
-	if err == nil || errors.Is(err, errTooManyFiles) {
+func (j *judgment) apply(ctx context.Context, l *layers, layer Layer) (rootfs.Facts, error) {
+	learnt, err := l.store.Read(layer.Digest, j.fs.Apply)
+	if err == nil || errors.Is(err, rootfs.ErrTooManyFiles) {
 		return learnt, err
 	}
 	// Entries that were applied already are applied once more.
 	b := blobOf{owner: j.node.Digest, desc: ocispecs.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size, URLs: layer.URLs}, unpack: true}
 	if err := l.again(ctx, b); err != nil || l.outcomes[layer.Digest].problem != "" {
-		return facts{}, err
+		return rootfs.Facts{}, err
 	}
-	return l.store.read(layer.Digest, j.fs.apply)
+	return l.store.Read(layer.Digest, j.fs.Apply)
 }
 
 // isTar knows the media types of file system layers.

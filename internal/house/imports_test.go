@@ -14,7 +14,8 @@ var layers = [][]string{
 	{"tasks", "chores"}, // chores serve the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
-	{"worker", "registry", "device"},
+	{"reach"},
+	{"worker", "registry", "device", "rootfs"},
 	{"plan"},
 	{"config"},
 	{"openssh"},

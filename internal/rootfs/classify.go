@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"bytes"
@@ -25,20 +25,20 @@ const (
 	memoryAll  = 96 << 20
 )
 
-// inspector looks into files. It bounds the memory of all scans together.
-type inspector struct {
+// Inspector looks into files. It bounds the memory of all scans together.
+type Inspector struct {
 	dir     string // for files too large for memory
 	budget  *semaphore.Weighted
 	free    int64 // bytes that a layer may grow to whatever its size
 	entries int   // that one layer may have
 }
 
-func newInspector(dir string) *inspector {
-	return &inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
+func NewInspector(dir string) *Inspector {
+	return &Inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
 }
 
 // memory waits for n bytes and returns the function that gives them back.
-func (i *inspector) memory(ctx context.Context, n int64) (func(), error) {
+func (i *Inspector) memory(ctx context.Context, n int64) (func(), error) {
 	n = min(n, memoryAll)
 	if err := i.budget.Acquire(ctx, n); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (i *inspector) memory(ctx context.Context, n int64) (func(), error) {
 
 // file reads what matters of one file of size bytes. It returns nil for files
 // of no interest, and an error of reading only.
-func (i *inspector) file(r io.Reader, size int64, name string) (*File, error) {
+func (i *Inspector) file(r io.Reader, size int64, name string) (*File, error) {
 	head := make([]byte, min(size, 64))
 	if _, err := io.ReadFull(r, head); err != nil {
 		return nil, unexpected(err)
@@ -143,7 +143,7 @@ func users(raw []byte) []string {
 
 // elf reads an ELF file, whose parts refer to each other in both directions,
 // from a stream.
-func (i *inspector) elf(r io.Reader, size int64) (*File, error) {
+func (i *Inspector) elf(r io.Reader, size int64) (*File, error) {
 	head := make([]byte, min(size, inMemory))
 	if size > inMemory {
 		head = head[:headSize]

@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"io/fs"
@@ -6,22 +6,22 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// entryKind is what an entry of a layer is.
-type entryKind uint8
+// Kind is what an entry of a layer is.
+type Kind uint8
 
 const (
-	kindFile entryKind = iota
-	kindDir
-	kindSymlink
-	kindHardlink
-	kindOther // devices, pipes
+	KindFile Kind = iota
+	KindDir
+	KindSymlink
+	KindHardlink
+	KindOther // devices, pipes
 )
 
-// entry is one entry of a layer, as the audit remembers it.
-type entry struct {
+// Entry is one entry of a layer, as the audit remembers it.
+type Entry struct {
 	// Path is cleaned and has no slash in front: "usr/bin/hello".
 	Path string
-	Kind entryKind
+	Kind Kind
 	Mode fs.FileMode // permissions, setuid and setgid
 	Link string
 	File *File // nil for files of no interest
@@ -69,8 +69,8 @@ func (f *File) String() string {
 	return string(f.Format)
 }
 
-// facts are what was learnt of a layer as a whole.
-type facts struct {
+// Facts are what was learnt of a layer as a whole.
+type Facts struct {
 	// Size and Unpacked are in bytes, DiffID is the digest of the latter.
 	Size, Unpacked int64
 	DiffID         digest.Digest
