@@ -29,6 +29,9 @@ type Options struct {
 	// Reproducible says that times are not those of the builds
 	// (SOURCE_DATE_EPOCH).
 	Reproducible bool
+	// PageSizes are the pages in bytes that the machines of a platform have,
+	// where that is not what its kernels commonly have.
+	PageSizes map[string]uint64
 	// Related also asks the registry for what is not in the image itself:
 	// signatures, and newer versions of base images.
 	Related bool
@@ -219,8 +222,14 @@ func (l *layers) readOne(ctx context.Context, b blobOf, o *outcome) (known bool,
 		return false, 0, nil
 	}
 	if isForeign(b.desc) {
-		o.skipped = "it is fetched from elsewhere"
-		return false, 0, nil
+		// Some registries have it all the same.
+		if _, err := l.source.LayerSize(ctx, l.ref, b.owner, b.desc); err != nil {
+			if ctx.Err() != nil {
+				return false, 0, ctx.Err()
+			}
+			o.skipped = "it is fetched from elsewhere"
+			return false, 0, nil
+		}
 	}
 	if !b.unpack || l.store.Has(d) {
 		// Known or not, it may have vanished since.

@@ -162,8 +162,8 @@ func soundFiles() []corpusCase {
 		on("files only", ocispecs.ImageConfig{}, func(k *kit, _, _ []byte) []layer {
 			return []layer{files(k.t, text("data/model.json", "{}"))}
 		}),
-		{name: "foreign layer holds the program", make: func(k *kit) string {
-			return k.one(image{platform: "linux/amd64", config: entry("/usr/bin/app"), layers: []layer{{tar: tarOf(k.t), absent: true, mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls: []string{"https://example.com/l"}}}})
+		{name: "layer of Windows holds the program", make: func(k *kit) string {
+			return k.one(image{platform: "windows/amd64", config: entry(`C:\app.exe`), layers: []layer{{tar: tarOf(k.t), absent: true, mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls: []string{"https://example.com/l"}}}})
 		}},
 		on("scripts only", entry("/start"), func(k *kit, own, _ []byte) []layer {
 			return []layer{files(k.t, bin("bin/sh", own), bin("usr/bin/env", own), bin("usr/local/bin/python3", own)),
@@ -221,7 +221,7 @@ func soundFiles() []corpusCase {
 			return []file{data("usr/lib/firmware/vendor/fw.elf", other), data("lib/firmware/x.bin", other)}
 		}),
 		beside("qemu", func(_ *kit, own, other []byte) []file {
-			return []file{bin("usr/bin/qemu-aarch64-static", own), data("usr/share/qemu/efi.elf", other), bin("usr/bin/qemu-odd", other)}
+			return []file{bin("usr/bin/qemu-aarch64-static", own), data("usr/share/qemu/efi.elf", other), bin("usr/bin/qemu-arm-static", other), bin("usr/local/bin/qemu-x86_64", other)}
 		}),
 		beside("cross toolchain", func(k *kit, own, other []byte) []file {
 			return []file{bin("usr/bin/aarch64-linux-gnu-gcc", own), data("usr/aarch64-linux-gnu/lib/libc.so.6", other), data("usr/lib/gcc-cross/aarch64-linux-gnu/12/libgcc_s.so.1", other)}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/archmage-build/archmage/internal/reach"
 	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
@@ -71,22 +72,31 @@ func secretFile(name string, n *rootfs.Inode) string {
 	return ""
 }
 
-// judgeUser compares the user of the image with its user database.
+// judgeUser compares the user and group of the image with its databases.
 func (j *judgment) judgeUser() {
-	user, _, _ := strings.Cut(j.config.User, ":")
-	if _, err := strconv.Atoi(user); user == "" || err == nil || j.incomplete != "" {
+	if j.config.User == "" || j.incomplete != "" {
 		return
 	}
-	n := j.fs.Lookup("/etc/passwd")
+	user, group, _ := strings.Cut(j.config.User, ":")
+	j.known(user, "user", "/etc/passwd", reach.Users(j.fs))
+	j.known(group, "group", "/etc/group", reach.Groups(j.fs))
+}
+
+// known judges whether a name that runtimes look up is there.
+func (j *judgment) known(name, what, file string, names []string) {
+	if _, err := strconv.Atoi(name); name == "" || err == nil {
+		return
+	}
+	n := j.fs.Lookup(file)
 	switch {
 	case n == nil && len(j.fs.Layers()) > 0:
-		j.found.add(about(j.node, "user-missing", "it runs as %q, and has no /etc/passwd to find that user in", user))
+		j.found.add(about(j.node, "user-missing", "it runs as the %s %q, and has no %s to find that in", what, name, file))
 	case n == nil || n.File == nil:
 		// It is empty, or a link to a name that was not looked into.
-	case !slices.Contains(n.File.Users, user):
-		f := about(j.node, "user-missing", "it runs as %q, which is not in /etc/passwd", user)
-		f.Path, f.Layer = "/etc/passwd", j.fs.LayerOf(n)
-		f.Evidence = []string{"the users: " + strings.Join(n.File.Users[:min(len(n.File.Users), 50)], ", ")}
+	case !slices.Contains(names, name):
+		f := about(j.node, "user-missing", "it runs as the %s %q, which is not in %s", what, name, file)
+		f.Path, f.Layer = file, j.fs.LayerOf(n)
+		f.Evidence = []string{"the " + what + "s: " + strings.Join(names[:min(len(names), 50)], ", ")}
 		j.found.add(f)
 	}
 }

@@ -55,7 +55,8 @@ func FuzzLayer(f *testing.F) {
 			platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"}, fs: r, found: &collector{rules: compiled}, programs: map[string]bool{},
 		}
 		var image Image
-		j.judgeEntrypoint()
+		j.survey(&image)
+		j.judgePrograms()
 		j.judgeBinaries(&image)
 		j.judgeUser()
 		j.judgeFiles(&image)

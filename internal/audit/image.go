@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/reach"
 	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
@@ -22,9 +23,18 @@ type judgment struct {
 	// incomplete says why files may be missing that the image has.
 	incomplete string
 	found      *collector
-	programs   map[string]bool // judged, by their real paths
-	main       *rootfs.File    // what the image runs
-	mainPath   string
+	// pageSizes are the pages that the user's machines have, by platform.
+	pageSizes map[string]uint64
+	reach     *reach.Result
+	programs  map[string]bool // judged, by their real paths
+	main      *rootfs.File    // what the image runs
+	mainPath  string
+	// own counts the programs and libraries for the platform, kinds what they
+	// are, allowedFiles the foreign ones that are no alarm.
+	own          int
+	kinds        map[string]int
+	strays       []stray
+	allowedFiles int
 }
 
 // judgeImage puts the layers of an image together and judges what is visible.
@@ -34,7 +44,7 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 		image.Incomplete = "its config could not be read"
 		return image, nil
 	}
-	j := &judgment{node: n, config: n.Config, fs: rootfs.New(), found: a.found, programs: map[string]bool{}}
+	j := &judgment{node: n, config: n.Config, fs: rootfs.New(), found: a.found, pageSizes: a.options.PageSizes, programs: map[string]bool{}}
 	if p, err := platforms.Parse(n.Platform); err == nil {
 		j.platform = p
 	}
@@ -48,7 +58,8 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 	case "wasip1", "wasi", "js":
 	default:
 		if j.platform.Architecture != "wasm" {
-			j.judgeEntrypoint()
+			j.survey(&image)
+			j.judgePrograms()
 			j.judgeBinaries(&image)
 			j.judgeUser()
 		}
@@ -61,8 +72,8 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 	return image, nil
 }
 
-// add adds a finding about a file.
-func (j *judgment) add(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) {
+// finding is one about a file.
+func (j *judgment) finding(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) Finding {
 	f := about(j.node, id, format, args...)
 	f.Severity, f.Path = severity, path
 	if n != nil {
@@ -72,28 +83,43 @@ func (j *judgment) add(severity Severity, id, path string, n *rootfs.Inode, form
 			f.Evidence = append(f.Evidence, "its loader: "+n.File.ELF.Interp)
 		}
 	}
-	j.found.add(f)
+	return f
+}
+
+// add adds a finding about a file.
+func (j *judgment) add(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) {
+	j.found.add(j.finding(severity, id, path, n, format, args...))
 }
 
 // merge applies the layers, and says what is wrong with each.
 func (j *judgment) merge(ctx context.Context, l *layers) error {
 	diffIDs := j.config.DiffIDs
 	unpackable := 0
+	// Layers of Windows lie elsewhere by its licence, and WebAssembly has others.
+	elsewhere := j.platform.OS == "windows" || j.platform.Architecture == "wasm"
 	for i, layer := range j.node.Layers {
+		fail := func(id, format string, args ...any) {
+			f := about(j.node, id, format, args...)
+			f.Layer = layer.Digest
+			if id == "layer-unread" && elsewhere {
+				f.Severity = Note
+			}
+			j.found.add(f)
+		}
 		if !isTar(layer.MediaType) {
+			fail("layer-unread", "layer %d of %d has the type %q, which is no file system that is read here", i+1, len(j.node.Layers), layer.MediaType)
 			j.incomplete = fmt.Sprintf("it has a layer of type %s", layer.MediaType)
 			continue
 		}
 		unpackable++
 		j.fs.Next(layer.Digest)
 		o := l.outcomes[layer.Digest]
-		fail := func(id, format string, args ...any) {
-			f := about(j.node, id, format, args...)
-			f.Layer = layer.Digest
-			j.found.add(f)
-		}
 		if o.skipped != "" {
-			fail("foreign-layer", "layer %d of %d is fetched from elsewhere (%s)", i+1, len(j.node.Layers), strings.Join(layer.URLs, ", "))
+			id := "layer-unread"
+			if elsewhere {
+				id = "foreign-layer"
+			}
+			fail(id, "layer %d of %d is fetched from elsewhere (%s)", i+1, len(j.node.Layers), strings.Join(layer.URLs, ", "))
 			j.incomplete = "a layer of it is fetched from elsewhere"
 			continue
 		}

@@ -2,22 +2,6 @@ package audit
 
 import "testing"
 
-func TestNamesArch(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name, arch string
-		want       bool
-	}{
-		{"linux-arm64", "arm64", true}, {"linux_x86_64", "amd64", true}, {"linux_x86_64", "386", false}, {"lib-x86", "386", true},
-		{"aarch64-linux-gnu", "arm64", true}, {"arm64", "arm", false}, {"linux-armv7l", "arm", true}, {"charm", "arm", false},
-		{"agent-AMD64.bin", "amd64", true}, {"x86-64-v3", "386", false}, {"", "arm", false}, {"powerpc64le", "ppc64le", true}, {"i386", "386", true},
-	} {
-		if got := namesArch(tt.name, tt.arch); got != tt.want {
-			t.Errorf("%q names %s: %t, want %t", tt.name, tt.arch, got, tt.want)
-		}
-	}
-}
-
 func TestNewer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

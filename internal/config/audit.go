@@ -32,7 +32,7 @@ var AuditChecks = []string{
 	"layer-type", "platform-missing", "platform-extra", "platform-mismatch", "platform-duplicate", "platform-unnamed",
 	"platform-unknown", "variant-unstated", "empty-index", "schema1", "not-an-image", "graph-depth", "tag-drift",
 	"attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
-	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "setuid", "secret",
+	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "layer-unread", "script-unread", "libc-version", "page-size", "setuid", "secret",
 }
 
 var auditSeverities = []string{"error", "warning", "note"}

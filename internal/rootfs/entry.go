@@ -23,6 +23,8 @@ type Entry struct {
 	Path string
 	Kind Kind
 	Mode fs.FileMode // permissions, setuid and setgid
+	UID  int         // the owner
+	GID  int
 	Link string
 	File *File // nil for files of no interest
 }
@@ -40,19 +42,24 @@ const (
 	FormatOther  Format = "" // remembered for another reason
 )
 
-// File is what the audit remembers of a file's bytes.
+// File is what is remembered of a file's bytes.
 type File struct {
 	Format Format
 	ELF    *ELF
 	// Machine is what Mach-O and PE files are for, as Go names it.
 	Machine string
-	// Library says that a PE file is a DLL, which .NET runs anywhere.
-	Library bool
+	// Library reports whether a PE file is a DLL, Managed whether it is .NET
+	// code, which runs on any machine, and EFI whether firmware starts it.
+	Library, Managed, EFI bool
 	// Shebang is the first line of a script without "#!".
 	Shebang string
-	// Users are the names in a file that is called passwd.
-	Users []string
-	// Secret says what it seems to hold: "a private key".
+	// Text is what a shell script or one of the few configuration files that
+	// matter says, at most MaxText bytes; Cut reports whether there is more.
+	Text []byte
+	Cut  bool
+	// Libraries are the paths in a cache of the glibc loader.
+	Libraries []string
+	// Secret is what the file seems to hold: "a private key".
 	Secret string
 }
 

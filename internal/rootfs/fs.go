@@ -26,6 +26,7 @@ const (
 type Inode struct {
 	Kind     Kind
 	Mode     fs.FileMode
+	UID, GID int   // the owner
 	layer    int16 // that put it there
 	touched  int16 // the last that put something below it
 	Link     string
@@ -88,11 +89,11 @@ func (r *FS) Apply(e Entry) error {
 		return nil // through links in a circle: no runtime can unpack it either
 	}
 	old := parent.Children[base]
-	n := &Inode{Kind: e.Kind, Mode: e.Mode, layer: current, touched: current, Link: e.Link, File: e.File}
+	n := &Inode{Kind: e.Kind, Mode: e.Mode, UID: e.UID, GID: e.GID, layer: current, touched: current, Link: e.Link, File: e.File}
 	switch e.Kind {
 	case KindDir:
 		if old != nil && old.Kind == KindDir {
-			old.Mode, old.touched = e.Mode, current
+			old.Mode, old.UID, old.GID, old.touched = e.Mode, e.UID, e.GID, current
 			return nil
 		}
 	case KindHardlink:
@@ -101,6 +102,7 @@ func (r *FS) Apply(e Entry) error {
 			return nil
 		}
 		n.Kind, n.Mode, n.Link, n.File = target.Kind, target.Mode, target.Link, target.File
+		n.UID, n.GID = target.UID, target.GID
 	}
 	if old == nil {
 		if err := r.count(base); err != nil {
@@ -274,13 +276,7 @@ func (r *FS) Each(f func(name string, n *Inode)) {
 	walk("", r.root)
 }
 
-// Names are the base names of all files.
-func (r *FS) Names() map[string]bool {
-	all := map[string]bool{}
-	r.Each(func(name string, _ *Inode) { all[path.Base(name)] = true })
-	return all
-}
-
+// IsFile reports whether it is a regular file.
 func (n *Inode) IsFile() bool { return n.Kind == KindFile }
 
 // String is for messages.

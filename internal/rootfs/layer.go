@@ -32,6 +32,7 @@ const (
 	maxWindow   = 64 << 20 // of zstd, which is kept in memory
 	maxInterest = 100_000  // files of interest
 	maxEscapes  = 10
+	maxTexts    = 16 << 20 // of scripts and configuration files together
 )
 
 // ErrSource wraps what the source of a layer did wrong while it was read.
@@ -187,7 +188,7 @@ type keepError struct{ error }
 // walk reads the entries of a tar stream.
 func walk(r io.Reader, inspect *Inspector, f *Facts, keep func(Entry) error) error {
 	reader := tar.NewReader(r)
-	interest := 0
+	interest, texts := 0, maxTexts
 	for n := 0; ; n++ {
 		h, err := reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -209,7 +210,7 @@ func walk(r io.Reader, inspect *Inspector, f *Facts, keep func(Entry) error) err
 			continue
 		}
 		if e.Kind == KindFile && h.Size > 0 {
-			if e.File, err = inspect.file(reader, h.Size, e.Path); err != nil {
+			if e.File, err = inspect.file(reader, h.Size, e.Path, &texts); err != nil {
 				return err
 			}
 			if e.File != nil {
@@ -234,7 +235,7 @@ func entryOf(h *tar.Header, f *Facts) (Entry, bool) {
 	if name == "" || !inside {
 		return Entry{}, false
 	}
-	e := Entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777)}
+	e := Entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777), UID: h.Uid, GID: h.Gid}
 	if h.Mode&0o4000 != 0 {
 		e.Mode |= fs.ModeSetuid
 	}
