@@ -30,7 +30,8 @@ func sample() *audit.Report {
 		}},
 		Findings: []audit.Finding{
 			{ID: "elf-architecture", Severity: audit.Error, Platform: "linux/arm64", Digest: child.Digest, Layer: digest.FromString("layer"), Path: "/hel`lo",
-				Message: "the entrypoint is for amd64, the image for linux/arm64", Evidence: []string{"the file: ELF amd64"}},
+				Message: "the entrypoint is for amd64, the image for linux/arm64", Evidence: []string{"the file: ELF amd64"},
+				Chain: []string{"entrypoint", "/run|\x1b[1m", "line 4", "/hel`lo"}},
 			{ID: "config-divergence", Severity: audit.Warning, Platform: "linux/arm64", Message: "odd\x1b[31m\n::error::<img src=x> 100%|@everyone"},
 			{ID: "index-annotations", Severity: audit.Note, Digest: digest.FromString("index"), Message: "none"},
 		},

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/archmage-build/archmage/internal/reach"
@@ -27,8 +28,8 @@ func (j *judgment) judgePrograms() {
 }
 
 // distribution are the directories of programs that packages of the system
-// fill, scripts of optional parts among them.
-var distribution = []string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}
+// fill, scripts of optional parts among them, as chains begin with them.
+var distribution = []string{"PATH directory /bin", "PATH directory /sbin", "PATH directory /usr/bin", "PATH directory /usr/sbin"}
 
 // judgeProblem gives what stands in the way of a program its check and
 // severity.
@@ -51,10 +52,8 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 		id = "entrypoint-not-executable"
 	case reach.NoInterpreter:
 		id = "script-interpreter"
-		for _, dir := range distribution {
-			if p.OnPath && strings.HasPrefix(p.Path, dir) {
-				severity = Warning
-			}
+		if p.OnPath && slices.Contains(distribution, p.Chain[0]) {
+			severity = Warning
 		}
 	case reach.NoLoader:
 		id = "interpreter-missing"
