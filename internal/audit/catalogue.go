@@ -26,7 +26,7 @@ var Checks = []Check{
 	{"interpreter-missing", Error, "The dynamic loader of a binary is not in the image", "link it statically (CGO_ENABLED=0), or use a base image with the C library it was linked against (glibc or musl)"},
 	{"library-missing", Error, "A library that a binary is linked against is not in the image", "install the library, or link it statically"},
 	{"libc-version", Error, "A binary needs a newer C library than the image has", "build it on a base that is not newer than the image's (the same Debian, UBI or Alpine release), or use a newer base; or link it statically"},
-	{"page-size", Error, "A binary is laid out for smaller pages than kernels of the platform have", "link it with -Wl,-z,max-page-size=65536, or say which pages the machines have: audit { page_size = \"4K\" }"},
+	{"page-size", Error, "A binary is laid out for smaller pages than kernels of the platform have", "link it with -Wl,-z,max-page-size=65536, or say which pages the machines have: audit { page_size = { \"linux/arm64\" = \"4K\" } }"},
 	{"script-interpreter", Error, "The interpreter that a script names is not in the image or cannot run", "install the interpreter, correct the first line of the script, or give it Unix line ends"},
 	{"user-missing", Error, "The user that the image runs as does not exist in it", "create the user in the Dockerfile, or use a numeric USER"},
 	{"missing-manifest", Error, "A manifest that the index names is not there", "push the image again; a clean-up of untagged images may have deleted it"},

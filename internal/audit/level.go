@@ -14,7 +14,10 @@ import (
 // is chosen at run time.
 func (j *judgment) level(r *reach.File, e *rootfs.ELF) {
 	told := Error
-	if r.OnPath || r.Way == reach.Library {
+	switch {
+	case r.Way == reach.Library:
+		told = Note // as libatomic of Debian's armel does
+	case r.OnPath:
 		told = Warning
 	}
 	if e.Micro {

@@ -196,9 +196,17 @@ func (j *judgment) relativesOf(name string) relatives {
 	var out relatives
 	dir := j.fs.Root()
 	system, arch := j.platform.OS, j.platform.Architecture
+	scope := "" // the elements before
 	for rest := strings.TrimPrefix(name, "/"); dir != nil && rest != ""; {
 		part, after, _ := strings.Cut(rest, "/")
 		rest = after
+		// A package for one platform is not a directory of a package for many.
+		apart := scope == "node_modules" || strings.HasPrefix(scope, "node_modules/@")
+		if strings.HasPrefix(part, "@") && scope == "node_modules" {
+			scope += "/" + part
+		} else {
+			scope = part
+		}
 		own := namedPlatform(part)
 		if own.some() {
 			keys := map[string]bool{own.key(): true}
@@ -216,7 +224,7 @@ func (j *judgment) relativesOf(name string) relatives {
 					out.own = true
 				}
 			}
-			out.several = out.several || len(keys) > 1
+			out.several = out.several || len(keys) > 1 && !apart
 		}
 		dir = dir.Children[part]
 	}

@@ -53,7 +53,7 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 	case reach.NoInterpreter:
 		id = "script-interpreter"
 		if p.OnPath && slices.Contains(distribution, p.Chain[0]) {
-			severity = Warning
+			severity = Note
 		}
 	case reach.NoLoader:
 		id = "interpreter-missing"
@@ -72,7 +72,7 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 	case reach.NotUnderstood:
 		id, severity = "script-unread", Note
 	}
-	if p.OnPath && j.found.rules.allowed(p.Path) {
+	if p.OnPath && j.found.rules.user(p.Path) {
 		return
 	}
 	f := j.finding(severity, id, p.Path, p.Inode, "%s", p.Message)
@@ -109,7 +109,7 @@ func (j *judgment) judgeReached(r *reach.File) {
 		}
 	case rootfs.FormatMachO, rootfs.FormatPE:
 		switch {
-		case f.Managed, f.EFI, r.OnPath && j.found.rules.allowed(r.Path):
+		case f.Managed, f.EFI, r.OnPath && j.found.rules.user(r.Path):
 		case f.Format == rootfs.FormatMachO:
 			j.reached(r, Error, "foreign-format", "%s is a macOS file (%s), the image is for %s", r.What, f.Machine, j.platform.OS)
 		default:
@@ -124,7 +124,7 @@ func (j *judgment) reachedELF(r *reach.File, e *rootfs.ELF) {
 		system = e.OS
 	}
 	if system != "" && system != j.platform.OS {
-		if r.OnPath && j.found.rules.allowed(r.Path) {
+		if r.OnPath && j.found.rules.user(r.Path) {
 			return
 		}
 		j.reached(r, Error, "foreign-format", "%s is a program for %s, the image is for %s", r.What, system, j.platform.OS)
@@ -143,7 +143,7 @@ func (j *judgment) reachedELF(r *reach.File, e *rootfs.ELF) {
 			severity = Error
 		}
 		j.reached(r, severity, "elf-architecture", "%s is for %s, the image for %s", r.What, e.MachineName(), j.node.Platform)
-	case r.OnPath && (got == "" || e.Micro || emulator(r.Path) || j.found.rules.allowed(r.Path)):
+	case r.OnPath && (got == "" || e.Micro || emulator(r.Path) || j.found.rules.user(r.Path)):
 		j.allowedFiles++
 	case (r.OnPath || !r.Sure) && j.relativesOf(r.Path).own:
 		j.allowedFiles++

@@ -28,6 +28,7 @@ func newToolchain(t testing.TB) *toolchain {
 		"main.go": "package main\n\nfunc main() { println(\"hello\") }\n",
 		"hello.c": "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n",
 		"bare.c":  "void _start(void) { for (;;) ; }\n",
+		"data.c":  "int answer = 42; void _start(void) { for (;;) answer++; }\n",
 		"lib.c":   "int answer(void) { return 42; }\n",
 		"math.c":  "int answer(void); int main(void) { return answer(); }\n",
 	} {

@@ -233,10 +233,11 @@ func (s *search) run(program library) {
 				continue
 			}
 			n, real := s.g.fs.Resolve(at, true)
-			next := library{real: real, at: at, n: n, trail: l.trail.then("DT_NEEDED "+need, at)}
-			if real != at {
-				next.trail = next.trail.then(real)
+			next := library{real: real, at: at, n: n, trail: l.trail.then("DT_NEEDED " + need)}
+			if path.Base(at) != path.Base(real) { // else it is but a directory that is a link
+				next.trail = next.trail.then(at)
 			}
+			next.trail = next.trail.then(real)
 			if e.RunPath == "" && e.RPath != "" {
 				next.rpath = append(slices.Clone(l.rpath), s.expand(e.RPath, l)...)
 			} else {

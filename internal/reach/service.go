@@ -300,7 +300,7 @@ func (g *graph) preloaded(p process) {
 		at := path.Join("/", v, "bin/java")
 		if n, real := g.fs.Resolve(at, true); n != nil && n.IsFile() && n.File != nil && n.File.Format == rootfs.FormatELF {
 			q := p
-			q.sure, q.what, q.at = false, "java", (*trail)(nil).then("JAVA_HOME", at)
+			q.sure, q.what, q.at = false, "java", (*trail)(nil).then("JAVA_HOME")
 			if g.out.byPath[real] == nil {
 				g.startOne(q, at, nil)
 			}
