@@ -31,12 +31,13 @@ type Audit struct {
 // AuditChecks are the ids of all checks; docs/audit.md says what they mean.
 var AuditChecks = []string{
 	"elf-architecture", "elf-variant", "elf-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
-	"interpreter-missing", "library-missing", "script-interpreter", "user-missing", "missing-manifest", "missing-config",
-	"missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt", "layer-path", "layer-limit", "diff-id",
-	"layer-type", "platform-missing", "platform-extra", "platform-mismatch", "platform-duplicate", "platform-unnamed",
-	"platform-unknown", "variant-unstated", "empty-index", "schema1", "not-an-image", "graph-depth", "tag-drift",
-	"attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
-	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "layer-unread", "script-unread", "libc-version", "page-size", "setuid", "secret",
+	"interpreter-missing", "library-missing", "libc-version", "page-size", "script-interpreter", "user-missing",
+	"missing-manifest", "missing-config", "missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt",
+	"layer-path", "layer-limit", "diff-id", "layer-type", "platform-missing", "platform-extra", "platform-mismatch",
+	"platform-duplicate", "platform-unnamed", "platform-unknown", "variant-unstated", "empty-index", "schema1",
+	"not-an-image", "graph-depth", "tag-drift", "attestation-orphan", "attestation-uneven", "signature-missing",
+	"size-divergence", "layer-divergence", "media-types", "index-annotations", "created-skew", "config-divergence",
+	"base-outdated", "layer-unread", "script-unread", "foreign-layer", "setuid", "secret",
 }
 
 // PageSizes are the pages in bytes that PageSize may name.
