@@ -282,7 +282,9 @@ func (s *shell) cmd(st *syntax.Stmt) truth {
 		b := s.clone()
 		b.stmts(c.Stmts)
 	case *syntax.FuncDecl:
-		s.funcs[c.Name.Value] = c.Body
+		if c.Name != nil {
+			s.funcs[c.Name.Value] = c.Body
+		}
 	case *syntax.DeclClause:
 		for _, a := range c.Args {
 			if a.Name != nil && a.Value != nil {

@@ -133,6 +133,7 @@ func (f *elfFile) defines(at, n uint64, text func(uint64) string) {
 func (f *elfFile) wants(at, n uint64, text func(uint64) string) map[uint16]int {
 	const size, weak = 16, 2
 	indexes := map[uint16]int{}
+	read := 0 // whatever the numbers in the file
 	for range n {
 		raw, err := f.bytes(at, size)
 		if err != nil {
@@ -140,7 +141,8 @@ func (f *elfFile) wants(at, n uint64, text func(uint64) string) map[uint16]int {
 		}
 		count, library := f.order.Uint16(raw[2:]), text(uint64(f.order.Uint32(raw[4:])))
 		next := uint64(f.order.Uint32(raw[12:]))
-		for aux := at + uint64(f.order.Uint32(raw[8:])); count > 0 && len(f.info.Wants) < maxVersions; count-- {
+		for aux := at + uint64(f.order.Uint32(raw[8:])); count > 0 && read < maxVersions; count-- {
+			read++
 			raw, err := f.bytes(aux, size)
 			if err != nil {
 				break
