@@ -127,7 +127,7 @@ func (j *judgment) judgeStray(name string, n *rootfs.Inode) {
 func (j *judgment) module(name string) (reach.Module, bool) {
 	for part := range strings.SplitSeq(path.Dir(name), "/") {
 		switch part {
-		case "test", "tests", "testdata", "fixtures", "__tests__":
+		case "test", "tests", "testdata", "fixtures", "__tests__", "spec":
 			return reach.Module{}, false
 		}
 	}

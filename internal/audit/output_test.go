@@ -183,3 +183,20 @@ func TestFails(t *testing.T) {
 		t.Error("the gravest severity is another")
 	}
 }
+
+// TestExplain says of each check what the documentation does.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for _, c := range audit.Checks {
+		text, err := audit.Explain(c.ID)
+		if err != nil || !strings.HasPrefix(text, c.ID+"\n\n*"+string(c.Severity)+"*: "+c.Title+".") || !strings.Contains(text, "Mend: ") || strings.Contains(text, "###") {
+			t.Errorf("%s: %v\n%s", c.ID, err, text)
+		}
+	}
+	if _, err := audit.Explain("elf-archtecture"); err == nil || !strings.Contains(err.Error(), `"elf-architecture"`) {
+		t.Errorf("a misspelt id: %v", err)
+	}
+	if _, err := audit.Explain("x"); err == nil || !strings.Contains(err.Error(), "page-size") {
+		t.Errorf("an unknown id: %v", err)
+	}
+}

@@ -57,8 +57,10 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 		}
 	case reach.NoLoader:
 		id = "interpreter-missing"
+		severity = j.unlessPartial(p, severity)
 	case reach.NoLibrary:
 		id = "library-missing"
+		severity = j.unlessPartial(p, severity)
 		if injected(p.Library) {
 			severity = Note
 		}
@@ -69,6 +71,7 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 		}
 	case reach.NoVersion:
 		id = "libc-version"
+		severity = j.unlessPartial(p, severity)
 	case reach.NotUnderstood:
 		id, severity = "script-unread", Note
 	}
@@ -79,6 +82,21 @@ func (j *judgment) judgeProblem(p reach.Problem) {
 	f.Evidence = append(f.Evidence, p.Evidence...)
 	f.Chain = p.Chain
 	j.found.add(f)
+}
+
+// unlessPartial makes what is wrong with a program in a directory of the
+// system a warning where no package manager knows the system to be complete:
+// files were picked from packages then, and not each of them is meant to run.
+func (j *judgment) unlessPartial(p reach.Problem, severity Severity) Severity {
+	if !p.OnPath || !slices.Contains(distribution, p.Chain[0]) {
+		return severity
+	}
+	for _, database := range []string{"/var/lib/dpkg/info", "/lib/apk/db/installed", "/usr/lib/apk/db/installed", "/var/lib/rpm", "/usr/lib/sysimage/rpm", "/var/lib/pacman/local"} {
+		if j.fs.Lookup(database) != nil {
+			return severity
+		}
+	}
+	return Warning
 }
 
 // injected knows libraries that container runtimes bring from the host.

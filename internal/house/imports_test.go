@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"plan"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house"}, // leaves
+	{"embedded", "sign", "ui", "house", "docs"}, // leaves
 }
 
 // owners are the only components that import a library outside tests.
