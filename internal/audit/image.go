@@ -60,6 +60,7 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 		if j.platform.Architecture != "wasm" {
 			j.survey(&image)
 			j.judgePrograms()
+			j.judgeBase()
 			j.judgeBinaries(&image)
 			j.judgeUser()
 		}

@@ -84,6 +84,11 @@ func brokenMachines() []corpusCase {
 			return k.index(withPlatform(k.push(i), i.configPlatform))
 		}),
 	}
+	cases = append(cases, corpusCase{name: "base compiled for x86-64-v3", id: "elf-level", severity: audit.Warning, path: "/usr/lib/os-release", chain: "entrypoint → /app → loader /lib64/ld-linux-x86-64.so.2", make: func(k *kit) string {
+		return k.one(image{platform: "linux/amd64", config: entry("/app"), layers: []layer{files(k.t,
+			bin("app", elftest.Make(elftest.File{Arch: "amd64", Interp: elftest.Loaders["amd64"]})), bin("lib64/ld-linux-x86-64.so.2", foreign),
+			text("usr/lib/os-release", "ID=\"rhel\"\nVERSION_ID=\"10.0\"\n"), symlink("etc/os-release", "../usr/lib/os-release"))}})
+	}})
 	for _, tt := range []struct{ platform, setting, id string }{{"linux/riscv64", "GORISCV64=rva22u64", "elf-level"}, {"linux/ppc64le", "GOPPC64=power9", "elf-level"}} {
 		cases = append(cases, bad(tt.setting, tt.id, "/hello", "entrypoint → /hello", func(k *kit) string { return k.wrong(tt.platform, k.c.Go(k.t, tt.platform, tt.setting)) }))
 	}
