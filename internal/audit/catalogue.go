@@ -20,6 +20,7 @@ var Checks = []Check{
 	{"elf-architecture", Error, "A binary is for another architecture than its image", "build the program on, or cross-compile it for, the platform of the image; a COPY --from of a stage pinned to the build platform is the usual cause"},
 	{"elf-variant", Error, "A binary needs a later variant of the CPU than the platform promises", "compile for the variant: GOARM=6, -march=armv6, or release it as the platform it is for"},
 	{"elf-level", Error, "A binary needs CPU features beyond the platform's baseline", "compile for the baseline (GOAMD64=v1, no -march=native), or name the level as the platform's variant"},
+	{"cpu-level", Error, "Code uses CPU instructions beyond the platform's baseline", "compile for the baseline (no -mcpu=native, no -march=armv8.1-a), or let the program ask the CPU first (-moutline-atomics); or name the level as the platform's variant"},
 	{"foreign-format", Error, "A binary is for another operating system", "build it for the image's operating system"},
 	{"entrypoint-missing", Error, "The program that the image starts is not in it", "copy the program to where ENTRYPOINT or CMD say, or correct them"},
 	{"entrypoint-not-executable", Error, "The program that the image starts cannot be executed", "set its execute bits: COPY --chmod=755"},

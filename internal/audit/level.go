@@ -44,8 +44,18 @@ func (j *judgment) level(r *reach.File, e *rootfs.ELF) {
 		if have == "" {
 			have = "v8.0"
 		}
-		if newer(need, have) {
+		switch {
+		case newer(need, have):
 			j.reached(r, Error, "elf-level", "%s needs ARM%s, the image is for %s", r.What, need, j.node.Platform)
+		case e.Atomics != "" && newer("v8.1", have):
+			severity := Error
+			if r.OnPath || r.Way == reach.Library {
+				severity = Warning // whether it is run is not known
+			}
+			f := j.finding(severity, "cpu-level", r.Path, r.Inode, "%s uses atomic instructions of ARMv8.1 without asking the CPU, the image is for %s: a Cortex-A53 or A72 ends it with SIGILL", r.What, j.node.Platform)
+			f.Evidence = append(f.Evidence, e.Atomics)
+			f.Chain = r.Chain
+			j.found.add(f)
 		}
 	}
 	for _, setting := range []struct{ arch, key, base string }{{"ppc64le", "GOPPC64", "power8"}, {"riscv64", "GORISCV64", "rva20u64"}} {

@@ -59,6 +59,9 @@ func brokenMachines() []corpusCase {
 		bad("C compiled for pages of 4 KiB", "page-size", "/hello", "entrypoint → /hello", func(k *kit) string {
 			return k.wrong("linux/arm64", k.c.C(k.t, "aarch64-linux-gnu-gcc", "data.c", "-nostdlib", "-static", "-Wl,-z,max-page-size=4096"))
 		}),
+		bad("atomics of ARMv8.1", "cpu-level", "/hello", "entrypoint → /hello", func(k *kit) string {
+			return k.wrong("linux/arm64", k.c.C(k.t, "aarch64-linux-gnu-gcc", "atomic.c", "-static", "-O2", "-march=armv8.1-a"))
+		}),
 		bad("user may not execute it", "entrypoint-not-executable", "/srv/app", "entrypoint → /srv/app", asUser("65534", owned(bin("srv/app", own), 0, 0, 0o744))),
 		bad("group may not execute it", "entrypoint-not-executable", "/srv/app", "entrypoint → /srv/app", asUser("app", owned(bin("srv/app", own), 0, 1000, 0o705))),
 		bad("directory that the user may not enter", "entrypoint-not-executable", "/srv/app", "entrypoint → /srv/app", asUser("1000:1000", owned(dir("srv"), 0, 0, 0o700), bin("srv/app", own))),

@@ -30,7 +30,7 @@ type Audit struct {
 
 // AuditChecks are the ids of all checks; docs/audit.md says what they mean.
 var AuditChecks = []string{
-	"elf-architecture", "elf-variant", "elf-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
+	"elf-architecture", "elf-variant", "elf-level", "cpu-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
 	"interpreter-missing", "library-missing", "libc-version", "page-size", "script-interpreter", "user-missing",
 	"missing-manifest", "missing-config", "missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt",
 	"layer-path", "layer-limit", "diff-id", "layer-type", "platform-missing", "platform-extra", "platform-mismatch",

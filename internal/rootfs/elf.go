@@ -35,6 +35,9 @@ type ELF struct {
 	// PageSize is the largest page, 4 to 64 KiB, with which its segments can
 	// be mapped; 0 where it has none.
 	PageSize uint64
+	// Atomics is an instruction of ARMv8.1 that nothing guards, "" if none was
+	// found: "CASAL at 0x4005d0 in bump".
+	Atomics string
 	// OS is the system that the header or a note names, as Go does; "" for
 	// Linux and for what names none.
 	OS string
@@ -91,8 +94,8 @@ type prog struct {
 }
 
 type section struct {
-	name, typ uint32
-	off, size uint64
+	name, typ, link        uint32
+	flags, addr, off, size uint64
 }
 
 // readELF reads a file of size bytes. It returns what can be told even if only
@@ -192,6 +195,9 @@ func (f *elfFile) details() error {
 		}
 		goBuilt = goBuilt || f.sectionName(s) == ".go.buildinfo"
 	}
+	if f.info.Machine == elf.EM_AARCH64 && f.info.Bits == 64 && !f.info.Big {
+		f.info.Atomics = f.bareAtomics()
+	}
 	// The reader of build information looks through the data itself where
 	// there are no sections.
 	if goBuilt || len(f.sections) == 0 {
@@ -251,14 +257,14 @@ func (f *elfFile) readSections() error {
 			if _, err := binary.Decode(part, f.order, &s); err != nil {
 				return err
 			}
-			f.sections = append(f.sections, section{name: s.Name, typ: s.Type, off: uint64(s.Off), size: uint64(s.Size)})
+			f.sections = append(f.sections, section{name: s.Name, typ: s.Type, link: s.Link, flags: uint64(s.Flags), addr: uint64(s.Addr), off: uint64(s.Off), size: uint64(s.Size)})
 			continue
 		}
 		var s elf.Section64
 		if _, err := binary.Decode(part, f.order, &s); err != nil {
 			return err
 		}
-		f.sections = append(f.sections, section{name: s.Name, typ: s.Type, off: s.Off, size: s.Size})
+		f.sections = append(f.sections, section{name: s.Name, typ: s.Type, link: s.Link, flags: s.Flags, addr: s.Addr, off: s.Off, size: s.Size})
 	}
 	if f.strtabs > 0 && f.strtabs < len(f.sections) {
 		if f.names, err = f.bytes(f.sections[f.strtabs].off, f.sections[f.strtabs].size); err != nil {
