@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -42,6 +44,35 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 	s := httptest.NewServer(handlers[args[0]])
 	ts.Defer(s.Close)
 	ts.Setenv(args[1], strings.TrimPrefix(s.URL, "http://"))
+}
+
+// gitserver serves the repositories below DIR over HTTP, as git's own server
+// does; NAME becomes its host and port.
+func gitserver(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: gitserver DIR NAME")
+	}
+	backend, err := exec.Command("git", "--exec-path").Output()
+	ts.Check(err)
+	s := httptest.NewServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend"),
+		Env: []string{
+			"GIT_PROJECT_ROOT=" + ts.MkAbs(args[0]), "GIT_HTTP_EXPORT_ALL=1",
+			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
+		},
+	})
+	ts.Defer(s.Close)
+	ts.Setenv(args[1], strings.TrimPrefix(s.URL, "http://"))
+}
+
+// socket makes a Unix socket, as editors, agents and git itself leave in
+// directories.
+func socket(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: socket FILE")
+	}
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
+	ts.Check(syscall.Mknod(ts.MkAbs(args[0]), syscall.S_IFSOCK|0o644, 0))
 }
 
 // full makes a directory on a file system of one page, which is soon full.

@@ -29,8 +29,10 @@ var crashPoints = flag.Int("crash-points", 30, "how many moments of a release to
 
 // TestCrash kills releases with SIGKILL at requests to the registry and at
 // writes of the record, spread over a release. After each, the tags are as they
-// were or the first of their order have moved; the next release ends like an
-// undisturbed one, solves no finished child again, and leaves no partial file.
+// were or the first of their order have moved; the next release, of the same
+// source or of a changed one, ends like an undisturbed one, solves no finished
+// child again, and leaves no partial file. A rollback after it gives the set that
+// was there before the killed one, whole.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	worker := embeddedtest.Worker(t)
@@ -40,7 +42,9 @@ func TestCrash(t *testing.T) {
 
 	quiet := r.workspace(t)
 	requests := proxy.count(func() { r.mustRelease(t, quiet, "new") })
-	want := r.tags(quiet)
+	want := map[string]map[string]string{"new": r.tags(quiet)}
+	r.mustRelease(t, quiet, "newer")
+	want["newer"] = r.tags(quiet)
 	if requests < 20 {
 		t.Fatalf("a release made %d requests only", requests)
 	}
@@ -48,12 +52,12 @@ func TestCrash(t *testing.T) {
 	for i := range *crashPoints {
 		at := 1 + i*(requests-1)/max(1, *crashPoints-1)
 		t.Run(fmt.Sprintf("request %d", at), func(t *testing.T) {
-			r.crash(t, want, func(_ string, v *victim) func() { return proxy.killAt(at, v) })
+			r.crash(t, want, []string{"new", "newer"}[i%2], func(_ string, v *victim) func() { return proxy.killAt(at, v) })
 		})
 	}
-	for _, at := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
+	for at := 1; at <= 10; at++ {
 		t.Run(fmt.Sprintf("record %d", at), func(t *testing.T) {
-			r.crash(t, want, func(dir string, v *victim) func() {
+			r.crash(t, want, []string{"new", "newer"}[at%2], func(dir string, v *victim) func() {
 				return killAtWrite(t, filepath.Join(dir, ".archmage", "releases"), at, v)
 			})
 		})
@@ -161,7 +165,9 @@ func (v *victim) kill() {
 	}
 }
 
-func (r *crashRig) crash(t *testing.T, want map[string]string, arm func(dir string, v *victim) (disarm func())) {
+// crash kills a release of new content; the next one is of the content then.
+func (r *crashRig) crash(t *testing.T, wants map[string]map[string]string, then string, arm func(dir string, v *victim) (disarm func())) {
+	want := wants["new"]
 	dir := r.workspace(t)
 	old := r.tags(dir)
 	cmd := r.command(dir, "new")
@@ -202,15 +208,32 @@ func (r *crashRig) crash(t *testing.T, want map[string]string, arm func(dir stri
 			t.Fatal(err)
 		}
 	}
-	again := r.mustRelease(t, dir, "new")
-	if end := r.tags(dir); fmt.Sprint(end) != fmt.Sprint(want) {
-		t.Errorf("after the next release the tags are\n%v\nwant\n%v", end, want)
+	again := r.mustRelease(t, dir, then)
+	if end := r.tags(dir); fmt.Sprint(end) != fmt.Sprint(wants[then]) {
+		t.Errorf("after the next release the tags are\n%v\nwant\n%v", end, wants[then])
 	}
-	if finished > 0 && !strings.Contains(again, fmt.Sprintf("kept %d of 2 builds", finished)) {
+	if then != "new" {
+		r.checkRollback(t, dir, old, want)
+	} else if finished > 0 && !strings.Contains(again, fmt.Sprintf("kept %d of 2 builds", finished)) {
 		t.Errorf("%d builds were finished, but the next release did not keep them:\n%s", finished, again)
 	}
 	if left := partialFiles(t, dir); len(left) > 0 {
 		t.Errorf("partial files are left: %v", left)
+	}
+}
+
+// checkRollback undoes the release that came after the killed one: what is
+// there then was published whole, by the release before, or by the killed one if
+// it had moved all its tags.
+func (r *crashRig) checkRollback(t *testing.T, dir string, old, killed map[string]string) {
+	t.Helper()
+	cmd := r.command(dir, "newer")
+	cmd.Args[1] = "rollback"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("rolling back: %v\n%s", err, out)
+	}
+	if end := fmt.Sprint(r.tags(dir)); end != fmt.Sprint(old) && end != fmt.Sprint(killed) {
+		t.Errorf("rolled back to a set that was never released:\n%v\nold\n%v\nkilled\n%v", end, old, killed)
 	}
 }
 

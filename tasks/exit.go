@@ -12,6 +12,8 @@ import (
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/release"
 	"github.com/archmage-build/archmage/internal/sign"
@@ -34,21 +36,31 @@ const (
 var errInterrupted = errors.New("interrupted: everything was stopped; run the same command again to go on")
 
 // interruptible ends the context on the signals that end a session. Mage traps
-// the first of them only, and without a cause.
+// the first of them only, and without a cause. What must not be cut off, such as
+// putting tags back, goes on until a second signal; then it tells what it left.
 func interruptible(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	signals := make(chan os.Signal, 1)
+	stop, cancelStop := context.WithCancelCause(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancelCause(index.WithStop(ctx, stop))
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
-		select {
-		case <-signals:
-			cancel(errInterrupted)
-		case <-ctx.Done():
+		for _, end := range []context.CancelCauseFunc{cancel, cancelStop} {
+			select {
+			case <-signals:
+				// The second is ours alone: mage would end at once, without a word
+				// of what is left.
+				signal.Reset(os.Interrupt)
+				signal.Notify(signals, os.Interrupt)
+				end(errInterrupted)
+			case <-stop.Done():
+				return
+			}
 		}
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
 		cancel(nil)
+		cancelStop(nil)
 	}
 }
 
@@ -67,7 +79,8 @@ func exit(ctx context.Context, s *ui.Streams, err error) error {
 	}
 	if ctx.Err() != nil {
 		var half *index.HalfMovedError
-		if errors.As(err, &half) {
+		var open *index.UnsettledError
+		if errors.As(err, &half) || errors.As(err, &open) {
 			return mg.Fatal(exitInterrupted, ui.Error(s.Err.Palette, err))
 		}
 		return mg.Fatal(exitInterrupted, errInterrupted)
@@ -88,13 +101,17 @@ func code(err error) int {
 		conflict *index.ConflictError
 		platform *index.PlatformError
 		finding  *release.AuditError
+		differs  *release.DifferenceError
 		proven   *smoke.NotProvenError
 		tagProof *release.TagProofError
 		half     *index.HalfMovedError
+		open     *index.UnsettledError
 		untag    *index.UntagError
+		checked  *release.UncheckedError
 		source   *index.SourceError
-		busy     *release.BusyError
-		missing  *release.NoRecordError
+		claim    *oci.AttestationError
+		busy     *journal.BusyError
+		missing  *journal.NoRecordError
 		key      *sign.KeyError
 	)
 	switch {
@@ -102,11 +119,11 @@ func code(err error) int {
 		return exitWorker
 	case errors.As(err, &failed):
 		return exitBuild
-	case errors.As(err, &proven), errors.As(err, &tagProof):
+	case errors.As(err, &proven), errors.As(err, &tagProof), errors.As(err, &checked) && checked.Proof:
 		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
 		return exitAudit
-	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &untag):
+	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &open), errors.As(err, &untag):
 		return exitRegistry
 	case errors.As(err, &busy), errors.As(err, &missing), errors.As(err, &key):
 		return exitUsage

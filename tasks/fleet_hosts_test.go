@@ -90,7 +90,7 @@ func fleetFull(t *testing.T, binary string) {
 }
 `+workerBlock("small", a.Unix())+workerBlock("large", b.Unix()))
 	text := s.run(t, 0, "release")
-	wantText(t, text, "worker small is lost", "no space left on device")
+	wantText(t, text, "worker small is lost to app linux/amd64", "no space left on device")
 	if got := s.record(t)["app linux/amd64"]; got.Worker != "large" {
 		t.Errorf("built by %+v", got)
 	}
@@ -115,7 +115,7 @@ EOT
 		t.Errorf("built by %+v", got)
 	}
 	if strings.Contains(text, "on small") {
-		wantText(t, text, "worker small is lost", "No space left on device")
+		wantText(t, text, "worker small is lost to app linux/amd64, which it has no room for", "moved away from worker small")
 	}
 }
 

@@ -389,6 +389,32 @@ func fleetInterrupt(t *testing.T, binary string) {
 	}
 }
 
+// A step that prints what a dying worker would costs nobody else anything: the
+// other build of the same worker is made and kept.
+func fleetDoomsayer(t *testing.T, binary string) {
+	t.Parallel()
+	a, b := hosttest.Start(t, hosttest.Options{}), hosttest.Start(t, hosttest.Options{})
+	s := newSite(t, binary, embeddedtest.Registry(t))
+	s.targets(t, sleeping("good", "3.04")+sleeping("better", "3.05")+`target "bad" {
+  tags = ["REPO:bad"]
+  no-cache = true
+  dockerfile-inline = <<EOT
+FROM scratch
+COPY busybox /busybox
+RUN ["/busybox", "sh", "-c", "echo 'FAIL: write /x: no space left on device: transport is closing'; exit 1"]
+EOT
+}
+`+workerBlock("a", a.Unix())+workerBlock("b", b.Unix()))
+	text := s.run(t, 3, "build", "-targets=good,better,bad")
+	wantText(t, text, "building bad linux/amd64", "exit code: 1")
+	if strings.Contains(text, "is lost") || strings.Contains(text, "moved away") {
+		t.Errorf("a worker was given up for it:\n%s", text)
+	}
+	if got := s.record(t); got["good linux/amd64"].Digest == "" || got["better linux/amd64"].Digest == "" {
+		t.Errorf("the record: %+v", got)
+	}
+}
+
 // TestFleet runs releases over several workers, each a real BuildKit, and takes
 // the workers away in every way.
 func TestFleet(t *testing.T) {
@@ -401,6 +427,7 @@ func TestFleet(t *testing.T) {
 			"deadly":        fleetDeadly,
 			"allLost":       fleetAllLost,
 			"failingBuild":  fleetFailingBuild,
+			"doomsayer":     fleetDoomsayer,
 			"baseElsewhere": fleetBaseElsewhere,
 			"interrupt":     fleetInterrupt,
 		} {

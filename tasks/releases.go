@@ -6,11 +6,11 @@ import (
 	"github.com/archmage-build/archmage/internal/release"
 )
 
-// Releases lists what was released from here, the newest first.
+// Releases lists what was released, from here and as the registry has it, the newest first.
 func Releases(ctx context.Context,
 	json *bool, // for machines: the records
 ) error {
-	return run(ctx, func(_ context.Context, w *release.Workspace) error {
-		return w.Releases(set(json))
+	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
+		return w.Releases(ctx, set(json))
 	})
 }

@@ -41,11 +41,13 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o755))
 			},
-			"elf":    elfMachine,
-			"listen": listen,
-			"full":   full,
-			"peers":  peers(t),
-			"retag":  retag,
+			"elf":       elfMachine,
+			"gitserver": gitserver,
+			"listen":    listen,
+			"socket":    socket,
+			"full":      full,
+			"peers":     peers(t),
+			"retag":     retag,
 		},
 		Condition: func(name string) (bool, error) {
 			if prog, ok := strings.CutPrefix(name, "has:"); ok {

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/rootfs"
 )
@@ -150,7 +151,7 @@ func (a *archive) docker(raw []byte) error {
 		if err != nil {
 			return fmt.Errorf("reading the config %q: %w", image.Config, err)
 		}
-		m.Config = ocispecs.Descriptor{MediaType: mediaTypeDockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
+		m.Config = ocispecs.Descriptor{MediaType: oci.MediaTypeDockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
 		a.own[m.Config.Digest] = path.Clean(image.Config)
 		for _, layer := range image.Layers {
 			name := path.Clean(layer)

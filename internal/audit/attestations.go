@@ -20,6 +20,9 @@ func (a *auditor) judgeAttestations() {
 	kinds := map[digest.Digest][]string{}
 	all := map[string]bool{}
 	walkNodes(&a.tree.Node, func(n *Node) {
+		if n.FalseClaim != "" {
+			a.found.add(about(n, "false-attestation", "it calls itself an attestation and is none: %s", n.FalseClaim))
+		}
 		if n.Kind != KindAttestation || n.Problem != "" {
 			return
 		}

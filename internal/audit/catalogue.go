@@ -53,6 +53,7 @@ var Checks = []Check{
 	{"not-an-image", Note, "It is no image", "nothing to mend, if it is meant"},
 	{"graph-depth", Error, "Indexes are nested deeper than clients follow", "make one index of the images themselves"},
 	{"tag-drift", Error, "The tag names something else than was released", "find out who moved it; release again or roll back"},
+	{"false-attestation", Error, "An entry of the index calls itself an attestation and is none", "do not use this index: find out how the entry came into it, and make it again from the images that were meant"},
 	{"attestation-orphan", Error, "An attestation is about an image that is not in the index", "make the index again with the attestations of its own images"},
 	{"attestation-uneven", Warning, "Some platforms have an attestation that others lack", "build all platforms with the same --attest"},
 	{"signature-missing", Warning, "The index is signed, or is to be, and an image is not", "sign recursively: cosign sign --recursive"},

@@ -177,6 +177,7 @@ func TestStrayAttestation(t *testing.T) {
 	image := h.image(amd64)
 	att := h.image(map[string]string{"os": "unknown"}, ocispecs.Descriptor{MediaType: "application/vnd.in-toto+json", Digest: "x", Annotations: map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}})
 	att.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest.FromString("gone").String()}
+	att.Platform = &ocispecs.Platform{OS: "unknown", Architecture: "unknown"}
 	h.index(image, att)
 	tree, err := audit.Read(t.Context(), h, "x")
 	if err != nil {

@@ -10,33 +10,23 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
-// Media types and annotations of Docker and BuildKit.
+// Media types of Docker, and annotations.
 // https://distribution.github.io/distribution/spec/manifest-v2-2/
-// https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
 const (
-	mediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	mediaTypeDockerConfig   = "application/vnd.docker.container.image.v1+json"
+	mediaTypeDockerList     = oci.MediaTypeDockerManifestList
+	mediaTypeDockerManifest = oci.MediaTypeDockerManifest
 	mediaTypeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
 	mediaTypeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
-	annotationReferenceType   = "vnd.docker.reference.type"
-	annotationReferenceDigest = "vnd.docker.reference.digest"
-	annotationPredicate       = "in-toto.io/predicate-type"
+	annotationPredicate = oci.AnnotationPredicateType
 
 	// annotationOwn begins the keys by which a draft keeps its own state.
 	annotationOwn = "io.github.archmage-build."
 )
-
-func isAttestation(desc ocispecs.Descriptor) bool {
-	return desc.Annotations[annotationReferenceType] == "attestation-manifest"
-}
-
-func isImageConfig(mediaType string) bool {
-	return mediaType == ocispecs.MediaTypeImageConfig || mediaType == mediaTypeDockerConfig
-}
 
 // withoutOwn leaves out what a layout keeps beside the image.
 func withoutOwn(annotations map[string]string) map[string]string {

@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -81,11 +82,20 @@ type document struct {
 // manifest makes the node of a manifest or index from its bytes. What is wrong
 // with the bytes is the node's Problem; an error is of the reading itself.
 func (r *reader) manifest(ctx context.Context, desc ocispecs.Descriptor, raw []byte, depth int) (Node, error) {
-	n := describe(desc)
+	attestation, claim := oci.Attestation(desc, raw)
+	if !oci.ClaimsAttestation(desc) && (desc.Platform == nil || desc.Platform.OS == "unknown") {
+		// Asked for by its own digest, nothing but its content tells.
+		attestation = oci.HoldsStatements(raw)
+	}
+	n := describe(desc, attestation)
 	var doc document
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		n.fault("corrupt", fmt.Sprintf("it is no manifest: %v", err))
 		return n, nil
+	}
+	var none *oci.AttestationError
+	if errors.As(claim, &none) {
+		n.FalseClaim = none.Reason
 	}
 	if n.MediaType == "" {
 		n.MediaType = doc.MediaType
@@ -109,8 +119,9 @@ func (r *reader) manifest(ctx context.Context, desc ocispecs.Descriptor, raw []b
 	return n, nil
 }
 
-// describe makes a node of what a descriptor alone says.
-func describe(desc ocispecs.Descriptor) Node {
+// describe makes a node of what a descriptor alone says, and of whether it is
+// an attestation.
+func describe(desc ocispecs.Descriptor, attestation bool) Node {
 	n := Node{
 		Kind:                  KindArtifact,
 		MediaType:             desc.MediaType,
@@ -119,9 +130,9 @@ func describe(desc ocispecs.Descriptor) Node {
 		ArtifactType:          desc.ArtifactType,
 		DescriptorAnnotations: desc.Annotations,
 	}
-	if isAttestation(desc) {
+	if attestation {
 		n.Kind = KindAttestation
-		n.Subject = digest.Digest(desc.Annotations[annotationReferenceDigest])
+		n.Subject = digest.Digest(desc.Annotations[oci.AnnotationReferenceDigest])
 		return n
 	}
 	n.Stated = desc.Platform
@@ -173,7 +184,8 @@ func (r *reader) child(ctx context.Context, desc ocispecs.Descriptor, depth int)
 	}
 	raw, err := r.fetch(ctx, desc, true, registry.ManifestLimit)
 	if problem, stop := problemOf(ctx, err); stop != nil || problem != "" {
-		n := describe(desc)
+		attestation, _ := oci.AttestationEntry(desc) // its content is not known
+		n := describe(desc, attestation)
 		n.fault(missingOr(err, "missing-manifest"), problem)
 		return n, stop
 	}
@@ -210,14 +222,10 @@ func (r *reader) image(ctx context.Context, n *Node, doc document) error {
 	}
 	n.TotalSize += n.Size + doc.Config.Size
 	if n.Kind == KindAttestation {
+		n.Name = predicateNames(n.Predicates)
 		return nil
 	}
-	if len(n.Predicates) > 0 && len(n.Predicates) == len(doc.Layers) {
-		// Asked for by its own digest: nothing but its layers tells.
-		n.Kind, n.Name = KindAttestation, predicateNames(n.Predicates)
-		return nil
-	}
-	if n.ArtifactType != "" || !isImageConfig(doc.Config.MediaType) {
+	if n.ArtifactType != "" || !oci.IsImageConfig(doc.Config.MediaType) {
 		if n.ArtifactType == "" {
 			n.ArtifactType = doc.Config.MediaType
 		}

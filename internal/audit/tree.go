@@ -73,6 +73,9 @@ type Node struct {
 	// Predicates are the in-toto predicate types of an attestation,
 	// "https://spdx.dev/Document".
 	Predicates []string `json:"predicates,omitempty"`
+	// FalseClaim says why an entry that calls itself an attestation is none; it
+	// is read and judged as what it is.
+	FalseClaim string `json:"falseClaim,omitempty"`
 	// Problem says why this node could not be read; its other fields are then
 	// those of the descriptor that names it.
 	Problem string `json:"problem,omitempty"`

@@ -30,8 +30,9 @@ func attrs(b *plan.Build, o Options) (map[string]string, error) {
 		if _, err := parseEpoch(*own); err != nil {
 			return nil, fmt.Errorf("args: SOURCE_DATE_EPOCH: %w", err)
 		}
-	} else if o.Epoch != nil {
-		m["build-arg:SOURCE_DATE_EPOCH"] = strconv.FormatInt(o.Epoch.Unix(), 10)
+	}
+	if t := argument(b, o); t != "" {
+		m["build-arg:SOURCE_DATE_EPOCH"] = t
 	}
 	for k, v := range s.Labels {
 		if v != nil {
@@ -168,6 +169,25 @@ func allowed(s *config.Target) ([]string, error) {
 	return out, nil
 }
 
+// addEpoch sets the times of the image. What the target's own output says of
+// them stands.
+func addEpoch(m map[string]string, b *plan.Build, o Options) {
+	t := epoch(b, o)
+	if t == nil {
+		return
+	}
+	if m["rewrite-timestamp"] == "" {
+		m["rewrite-timestamp"] = "true"
+	}
+	if _, own := m["source-date-epoch"]; own {
+		return
+	}
+	if rewrite, _ := strconv.ParseBool(m["rewrite-timestamp"]); rewrite {
+		t = layers(b, o)
+	}
+	m["source-date-epoch"] = strconv.FormatInt(t.Unix(), 10)
+}
+
 // exports pushes by digest: no tag moves because of a build.
 func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 	m := map[string]string{}
@@ -200,9 +220,7 @@ func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 	if o.Insecure(plan.Host(b.Repository)) {
 		m["registry.insecure"] = "true"
 	}
-	if epoch(b, o) != nil && m["rewrite-timestamp"] == "" {
-		m["rewrite-timestamp"] = "true"
-	}
+	addEpoch(m, b, o)
 	for _, a := range b.Spec.AnnotationList() {
 		if a.Level != "manifest" {
 			continue // the index and its descriptors are archmage's own to write

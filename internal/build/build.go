@@ -4,14 +4,13 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/solver/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/worker"
 )
@@ -27,6 +26,8 @@ type Options struct {
 	// Epoch clamps all timestamps (SOURCE_DATE_EPOCH), nil for none. See
 	// https://reproducible-builds.org/specs/source-date-epoch/.
 	Epoch *time.Time
+	// Checkout is what is built; nil asks git again for every build.
+	Checkout *Checkout
 	// Insecure are registry hosts spoken to over plain HTTP or without
 	// verifying certificates.
 	Insecure func(host string) bool
@@ -38,6 +39,10 @@ type Options struct {
 	// images pass through here.
 	Registry Registry
 	Scratch  string
+	// Unpushed says that Registry is none: what is built stays on this machine.
+	Unpushed bool
+	// Inputs reads what builds are made from.
+	Inputs *inputs.Reader
 }
 
 // Base is an image that another build of this release has pushed, by digest.
@@ -53,6 +58,11 @@ type Result struct {
 	// Descriptor of the manifest, or of the one-platform index that BuildKit
 	// makes where there are attestations.
 	Descriptor ocispecs.Descriptor
+	// Inputs are what it was built from. Something is unknown of them if the
+	// daemon was given anything else than had been read.
+	Inputs inputs.Inputs
+	// Changed are the files that changed while it was built.
+	Changed []string
 	// Steps and Cached count the vertices of the solve.
 	Steps, Cached int
 	Duration      time.Duration
@@ -100,8 +110,11 @@ func (e *Error) Remedy() string { return e.Hint }
 func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[string]Base, d *Display, o Options) (*Result, error) {
 	start := time.Now()
 	var p *parcel
+	reading, err := ReadInputs(ctx, b, bases, w.Host, o)
+	if err != nil {
+		return nil, err
+	}
 	if carried(w, b) {
-		var err error
 		if p, err = newParcel(o.Scratch); err != nil {
 			return nil, err
 		}
@@ -112,27 +125,33 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	}
 	opt, err := solveOpt(b, bases, o)
 	if err != nil {
-		hint := remedy(err)
-		if hint == "" {
-			hint = fmt.Sprintf("mend target %q and run the same command again", b.Target.Name)
-		}
-		return nil, &Error{Build: b.ID(), Err: err, Hint: hint}
+		return nil, invalid(b, err)
 	}
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
+	if err := reading.Watch(opt); err != nil {
+		return nil, err
+	}
 	s := d.start(b.ID(), w.Name)
-	resp, err := w.Client.Solve(ctx, nil, *opt, s.channel)
+	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()
 	if err != nil {
-		return nil, failure(ctx, err, b, w.Name, s)
+		return nil, failure(ctx, err, b, w, s, p != nil)
+	}
+	if err := reading.Unreadable(); err != nil {
+		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}
 	}
 	desc, err := pushed(resp.ExporterResponse)
 	if err != nil {
 		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
 	}
 	if p != nil {
-		up := d.step(b.ID(), "pushing from this machine to "+b.Repository)
+		text := "pushing from this machine to " + b.Repository
+		if o.Unpushed {
+			text = "storing on this machine"
+		}
+		up := d.step(b.ID(), text)
 		err := p.push(ctx, o.Registry, b.Repository, desc)
 		up.done(err)
 		if err != nil {
@@ -140,35 +159,5 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		}
 	}
 	steps, cached := s.counts()
-	return &Result{Descriptor: desc, Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
-}
-
-// failure sorts an error of a solve: interrupted, the worker's, or the build's.
-func failure(ctx context.Context, err error, b *plan.Build, workerName string, s *stream) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if lost(err) {
-		return &worker.Lost{Worker: workerName, Full: full(err), Err: flat(err)}
-	}
-	out := &Error{Build: b.ID(), Err: flat(err)}
-	if step := s.failed(err); step != nil {
-		out.Step, out.Log = step.name, step.log.last()
-		out.Err = errors.New(step.reason)
-		if noRoom(out.Log) {
-			return &worker.Lost{Worker: workerName, Full: true, Err: fmt.Errorf("no space left on device, in step %s", step.name)}
-		}
-	}
-	for _, src := range errdefs.Sources(err) {
-		var text strings.Builder
-		if src.Print(&text) == nil {
-			out.Source = strings.TrimSpace(text.String())
-			break
-		}
-	}
-	out.Hint = remedy(fmt.Errorf("%w\n%s", err, strings.Join(out.Log, "\n")))
-	if out.Hint == "" {
-		out.Hint = "mend it and run the same command again: the platforms that were built are kept"
-	}
-	return out
+	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

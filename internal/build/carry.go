@@ -8,17 +8,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/identity"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
 )
 
@@ -36,7 +37,7 @@ type Registry interface {
 // is declared so, or the registry is on this machine's loopback and could not
 // be brought to the worker.
 func carried(w *worker.Worker, b *plan.Build) bool {
-	return w.Push == "client" || (w.Unforwarded != nil && config.Loopback(plan.Host(b.Repository)))
+	return w.Push == "client" || (w.Unforwarded != nil && oci.Loopback(plan.Host(b.Repository)))
 }
 
 // parcel is a directory that an image passes through on its way. What is in it
@@ -76,7 +77,14 @@ func (p *parcel) export(e client.ExportEntry) client.ExportEntry {
 
 // push uploads the image by digest, what is named before what names it.
 func (p *parcel) push(ctx context.Context, reg Registry, repository string, desc ocispecs.Descriptor) error {
-	raw, err := content.ReadBlob(ctx, p.store, desc)
+	return p.pushAll(ctx, reg, repository, desc, &graph{}, 0)
+}
+
+func (p *parcel) pushAll(ctx context.Context, reg Registry, repository string, desc ocispecs.Descriptor, g *graph, depth int) error {
+	if again, err := g.enter(desc, depth); again || err != nil {
+		return err
+	}
+	raw, err := p.manifest(ctx, desc)
 	if err != nil {
 		return fmt.Errorf("reading %s as it came from the worker: %w", desc.Digest, err)
 	}
@@ -85,8 +93,8 @@ func (p *parcel) push(ctx context.Context, reg Registry, repository string, desc
 		return err
 	}
 	for _, d := range below {
-		if isManifest(d.MediaType) {
-			if err := p.push(ctx, reg, repository, d); err != nil {
+		if holds(d.MediaType) {
+			if err := p.pushAll(ctx, reg, repository, d, g, depth+1); err != nil {
 				return err
 			}
 			continue
@@ -112,7 +120,7 @@ func (p *parcel) push(ctx context.Context, reg Registry, repository string, desc
 func (p *parcel) fetchAll(ctx context.Context, reg Registry, bases map[string]Base) (map[string]Base, error) {
 	out := map[string]Base{}
 	for name, b := range bases {
-		if err := p.fetch(ctx, reg, b.Repository, b.Descriptor.Digest); err != nil {
+		if err := p.fetch(ctx, reg, b.Repository, b.Descriptor, &graph{}, 0); err != nil {
 			return nil, err
 		}
 		b.parcel = p
@@ -122,8 +130,11 @@ func (p *parcel) fetchAll(ctx context.Context, reg Registry, bases map[string]Ba
 }
 
 // fetch brings an image of a registry here.
-func (p *parcel) fetch(ctx context.Context, reg Registry, repository string, dgst digest.Digest) error {
-	ref := repository + "@" + dgst.String()
+func (p *parcel) fetch(ctx context.Context, reg Registry, repository string, want ocispecs.Descriptor, g *graph, depth int) error {
+	if again, err := g.enter(want, depth); again || err != nil {
+		return err
+	}
+	ref := repository + "@" + want.Digest.String()
 	desc, raw, err := reg.Manifest(ctx, ref)
 	if err != nil {
 		return err
@@ -133,8 +144,8 @@ func (p *parcel) fetch(ctx context.Context, reg Registry, repository string, dgs
 		return err
 	}
 	for _, d := range below {
-		if isManifest(d.MediaType) {
-			if err := p.fetch(ctx, reg, repository, d.Digest); err != nil {
+		if holds(d.MediaType) {
+			if err := p.fetch(ctx, reg, repository, d, g, depth+1); err != nil {
 				return err
 			}
 			continue
@@ -155,7 +166,8 @@ func (p *parcel) take(ctx context.Context, desc ocispecs.Descriptor, open func()
 		return err
 	}
 	defer func() { _ = r.Close() }() // verified by digest
-	err = content.WriteBlob(ctx, p.store, desc.Digest.String(), r, ocispecs.Descriptor{Digest: desc.Digest, Size: desc.Size})
+	// A source that sends more than it stated does not fill the disk.
+	err = content.WriteBlob(ctx, p.store, desc.Digest.String(), io.LimitReader(r, desc.Size+1), ocispecs.Descriptor{Digest: desc.Digest, Size: desc.Size})
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("fetching %s: %w", desc.Digest, err)
 	}
@@ -164,7 +176,7 @@ func (p *parcel) take(ctx context.Context, desc ocispecs.Descriptor, open func()
 
 // offer gives a base to the daemon over the session, and the reference to it.
 func (p *parcel) offer(so *client.SolveOpt, dgst digest.Digest) string {
-	id := identity.NewID()
+	id := "base-" + dgst.Encoded()[:16]
 	if so.OCIStores == nil {
 		so.OCIStores = map[string]content.Store{}
 	}
@@ -172,7 +184,7 @@ func (p *parcel) offer(so *client.SolveOpt, dgst digest.Digest) string {
 	return "oci-layout://" + id + "@" + dgst.String()
 }
 
-// named are the descriptors in a manifest or index.
+// named are the descriptors in a manifest or index, each once.
 func named(desc ocispecs.Descriptor, raw []byte) ([]ocispecs.Descriptor, error) {
 	var m struct {
 		Config    *ocispecs.Descriptor  `json:"config"`
@@ -186,14 +198,57 @@ func named(desc ocispecs.Descriptor, raw []byte) ([]ocispecs.Descriptor, error) 
 	if m.Config != nil {
 		out = append(out, *m.Config)
 	}
-	return append(out, m.Layers...), nil
+	out = append(out, m.Layers...)
+	seen := map[digest.Digest]bool{}
+	return slices.DeleteFunc(out, func(d ocispecs.Descriptor) bool {
+		again := seen[d.Digest]
+		seen[d.Digest] = true
+		return again
+	}), nil
 }
 
-func isManifest(mediaType string) bool {
-	switch mediaType {
-	case ocispecs.MediaTypeImageManifest, ocispecs.MediaTypeImageIndex,
-		"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json":
-		return true
+// holds reports whether a media type is of something that names other parts.
+func holds(mediaType string) bool { return oci.IsManifest(mediaType) || oci.IsIndex(mediaType) }
+
+// Bounds of an image that passes through here: the worker or registry it comes
+// from may be anybody's.
+const (
+	graphDepth = 4    // indexes within indexes
+	graphNodes = 1000 // manifests and indexes together
+)
+
+// graph is what of an image was met already.
+type graph struct{ seen map[digest.Digest]bool }
+
+// enter notes a manifest or index, and reports whether it was met before. More
+// of them, or deeper ones, than an image has are an error.
+func (g *graph) enter(desc ocispecs.Descriptor, depth int) (again bool, err error) {
+	switch {
+	case g.seen[desc.Digest]:
+		return true, nil
+	case depth > graphDepth:
+		return false, fmt.Errorf("the image holds indexes more than %d deep, at %s", graphDepth, desc.Digest)
+	case len(g.seen) >= graphNodes:
+		return false, fmt.Errorf("the image holds more than %d manifests", graphNodes)
+	case desc.Size > registry.ManifestLimit:
+		return false, fmt.Errorf("the manifest %s has %d bytes, more than the %d that are read", desc.Digest, desc.Size, int64(registry.ManifestLimit))
 	}
-	return false
+	if g.seen == nil {
+		g.seen = map[digest.Digest]bool{}
+	}
+	g.seen[desc.Digest] = true
+	return false, nil
+}
+
+// manifest reads a manifest of the parcel, whose size in the store may be
+// another than its descriptor states.
+func (p *parcel) manifest(ctx context.Context, desc ocispecs.Descriptor) ([]byte, error) {
+	info, err := p.store.Info(ctx, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size > registry.ManifestLimit {
+		return nil, fmt.Errorf("it has %d bytes, more than the %d that are read of a manifest", info.Size, int64(registry.ManifestLimit))
+	}
+	return content.ReadBlob(ctx, p.store, desc)
 }

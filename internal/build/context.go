@@ -18,7 +18,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
-	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/util/staticfs"
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
@@ -65,68 +64,56 @@ func absolute(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// inputs gives the solve its context, Dockerfile and named contexts.
-func inputs(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options) error {
+// mounts gives the solve its context, Dockerfile and named contexts, and returns
+// where the local ones lie on disk, by name.
+func mounts(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options) (map[string]string, error) {
 	s := b.Spec
-	context := value(s.Context)
-	dockerfile := strings.TrimPrefix(value(s.Dockerfile), "cwd://")
+	dirs := map[string]string{}
 	so.LocalMounts = map[string]fsutil.FS{}
-	var dockerfileDir string
-	if remote(o.Dir, context) {
-		so.FrontendAttrs["context"] = context
-		if filepath.IsAbs(dockerfile) || strings.HasPrefix(value(s.Dockerfile), "cwd://") {
-			dockerfileDir = filepath.Dir(absolute(o.Dir, dockerfile))
-			dockerfile = filepath.Base(dockerfile)
+	at := Locate(s, o.Dir)
+	if at.Remote != "" {
+		so.FrontendAttrs["context"] = at.Remote
+		if at.Directory != "" {
 			so.FrontendAttrs["dockerfilekey"] = "dockerfile"
 		}
 	} else {
-		dir := absolute(o.Dir, localPath(context))
-		fs, err := directory(dir, epoch(b, o))
+		tree, err := directory(at.Context, layers(b, o), o.Checkout)
 		if err != nil {
-			return fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
+			return nil, fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
 		}
-		so.LocalMounts["context"] = fs
-		so.SharedKey = sharedKey(dir)
-		path := absolute(dir, dockerfile)
-		if strings.HasPrefix(value(s.Dockerfile), "cwd://") {
-			path = absolute(o.Dir, dockerfile)
-		}
-		dockerfileDir, dockerfile = filepath.Dir(path), filepath.Base(path)
+		so.LocalMounts["context"], dirs["context"] = tree, at.Context
+		so.SharedKey = sharedKey(at.Context)
 	}
 	switch {
-	case s.DockerfileInline != nil && *s.DockerfileInline != "":
-		fs := staticfs.NewFS()
-		fs.Add("Dockerfile", &fstypes.Stat{Mode: 0o644}, []byte(*s.DockerfileInline))
-		so.LocalMounts["dockerfile"] = fs
+	case at.Inline != "":
+		tree := staticfs.NewFS()
+		tree.Add(at.Name, &fstypes.Stat{Mode: 0o644}, []byte(at.Inline))
+		so.LocalMounts["dockerfile"] = tree
 		so.FrontendAttrs["dockerfilekey"] = "dockerfile"
-		dockerfile = "Dockerfile"
-	case dockerfileDir != "":
-		if _, err := os.Stat(filepath.Join(dockerfileDir, dockerfile)); errors.Is(err, os.ErrNotExist) {
-			// BuildKit falls back to a lowercase name, and so must this check.
-			if _, err := os.Stat(filepath.Join(dockerfileDir, strings.ToLower(dockerfile))); err != nil {
-				return fmt.Errorf("there is no Dockerfile %s for target %q; set context and dockerfile, or write it", filepath.Join(dockerfileDir, dockerfile), b.Target.Name)
-			}
+	case at.Directory != "":
+		if at.Missing() {
+			return nil, fmt.Errorf("there is no Dockerfile %s for target %q; set context and dockerfile, or write it", at.Path(), b.Target.Name)
 		}
-		fs, err := directory(dockerfileDir, nil)
+		tree, err := directory(at.Directory, nil, nil)
 		if err != nil {
-			return fmt.Errorf("the Dockerfile of target %q: %w", b.Target.Name, err)
+			return nil, fmt.Errorf("the Dockerfile of target %q: %w", b.Target.Name, err)
 		}
-		so.LocalMounts["dockerfile"] = fs
+		so.LocalMounts["dockerfile"], dirs["dockerfile"] = tree, at.Directory
 	}
-	so.FrontendAttrs["filename"] = dockerfile
+	so.FrontendAttrs["filename"] = at.Name
 
 	for _, name := range slices.Sorted(maps.Keys(s.Contexts)) {
-		if err := namedContext(b, name, bases, so, o); err != nil {
-			return fmt.Errorf("the context %q of target %q: %w", name, b.Target.Name, err)
+		if err := namedContext(b, name, bases, so, dirs, o); err != nil {
+			return nil, fmt.Errorf("the context %q of target %q: %w", name, b.Target.Name, err)
 		}
 	}
 	if len(s.Contexts) > 0 {
 		so.FrontendAttrs["frontend.caps"] = "moby.buildkit.frontend.contexts+forward"
 	}
-	return nil
+	return dirs, nil
 }
 
-func namedContext(b *plan.Build, given string, bases map[string]Base, so *client.SolveOpt, o Options) error {
+func namedContext(b *plan.Build, given string, bases map[string]Base, so *client.SolveOpt, dirs map[string]string, o Options) error {
 	val := b.Spec.Contexts[given]
 	// The frontend looks for the short form: "alpine" for docker.io/library/alpine:latest.
 	named, err := reference.ParseNormalizedNamed(given)
@@ -166,7 +153,7 @@ func namedContext(b *plan.Build, given string, bases map[string]Base, so *client
 		so.FrontendAttrs[key] = val
 	default:
 		dir := absolute(o.Dir, localPath(val))
-		fs, err := directory(dir, epoch(b, o))
+		fs, err := directory(dir, layers(b, o), o.Checkout)
 		if err != nil {
 			return err
 		}
@@ -174,7 +161,7 @@ func namedContext(b *plan.Build, given string, bases map[string]Base, so *client
 		if name == "context" || name == "dockerfile" {
 			mount = "_" + name
 		}
-		so.LocalMounts[mount] = fs
+		so.LocalMounts[mount], dirs[mount] = fs, dir
 		so.FrontendAttrs[key] = "local:" + mount
 		so.FrontendAttrs["sharedkey:localdir:"+name] = sharedKey(dir)
 	}
@@ -213,7 +200,8 @@ func ociLayout(path string, so *client.SolveOpt, o Options) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("opening %s: %w", dir, err)
 	}
-	id := identity.NewID()
+	// The session knows the layout by this name; a build's inputs hold it too.
+	id := "layout-" + digest.FromString(dir).Encoded()[:16]
 	if so.OCIStores == nil {
 		so.OCIStores = map[string]content.Store{}
 	}
@@ -229,8 +217,10 @@ func sharedKey(dir string) string {
 	return filepath.Base(dir) + ":" + digest.FromString(host + "\x00" + dir).Encoded()[:16]
 }
 
-// directory is a local directory as BuildKit's session sends it.
-func directory(dir string, epoch *time.Time) (fsutil.FS, error) {
+// directory is a local directory as BuildKit's session sends it. With an epoch,
+// times and modes are sent as every clone of the commit has them, whenever and
+// under whichever umask it was made.
+func directory(dir string, epoch *time.Time, c *Checkout) (fsutil.FS, error) {
 	st, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no directory %s", dir)
@@ -245,16 +235,17 @@ func directory(dir string, epoch *time.Time) (fsutil.FS, error) {
 	if err != nil || epoch == nil {
 		return fs, err
 	}
-	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+	cloned := c.modes(dir)
+	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(path string, st *fstypes.Stat) fsutil.MapResult {
 		st.ModTime = afterEpoch(st.ModTime, epoch.UnixNano())
+		cloned(path, st)
 		return fsutil.MapResultKeep
 	}})
 }
 
 // afterEpoch lifts a modification time before the epoch to just behind it.
 // BuildKit's rewrite-timestamp lowers later times to the epoch and leaves
-// earlier ones, so that a file checked out before the commit would give
-// another digest than in a fresh clone. The fraction of the second follows the
+// earlier ones, which no checkout keeps. The fraction of the second follows the
 // true time: BuildKit's file transfer tells changed files by it.
 func afterEpoch(mtime, epoch int64) int64 {
 	if mtime > epoch {

@@ -28,7 +28,9 @@ type Display struct {
 	// there are several.
 	NameWorkers bool
 
-	channel  chan *client.SolveStatus
+	// statuses is never closed: an abandoned solve may speak long after Close.
+	statuses chan *client.SolveStatus
+	closing  chan struct{}
 	finished chan struct{}
 }
 
@@ -55,21 +57,53 @@ func NewDisplay(out io.Writer, mode Mode) (*Display, error) {
 	if err := log.SetLevel(log.ErrorLevel.String()); err != nil {
 		return nil, err
 	}
-	d := &Display{channel: make(chan *client.SolveStatus, 16), finished: make(chan struct{})}
+	d := &Display{statuses: make(chan *client.SolveStatus, 16), closing: make(chan struct{}), finished: make(chan struct{})}
+	shown := make(chan *client.SolveStatus)
+	go d.forward(shown)
 	go func() {
 		defer close(d.finished)
 		// Not the release's context: an interrupted build is still reported to
 		// its end. The warnings are in the log already.
-		_, _ = ui.UpdateFrom(context.Background(), d.channel)
-		for range d.channel { // whatever became of the terminal, nobody waits for it
+		_, _ = ui.UpdateFrom(context.Background(), shown)
+		for range shown { // whatever became of the terminal, nobody waits for it
 		}
 	}()
 	return d, nil
 }
 
-// Close ends the display once everything it was given is shown.
+// forward is the only sender on shown, so only it may close it.
+func (d *Display) forward(shown chan<- *client.SolveStatus) {
+	defer close(shown)
+	for {
+		select {
+		case st := <-d.statuses:
+			shown <- st
+			continue
+		case <-d.closing:
+		}
+		for {
+			select {
+			case st := <-d.statuses:
+				shown <- st
+			default:
+				return
+			}
+		}
+	}
+}
+
+// send shows st, or drops it where the display is closed.
+func (d *Display) send(st *client.SolveStatus) {
+	select {
+	case d.statuses <- st:
+	case <-d.closing:
+	}
+}
+
+// Close ends the display once everything it was given is shown. What comes
+// later is dropped.
 func (d *Display) Close() {
-	close(d.channel)
+	close(d.closing)
 	<-d.finished
 }
 
@@ -151,7 +185,7 @@ func (d *Display) start(build, worker string) *stream {
 		defer close(s.ended)
 		for st := range s.channel {
 			s.record(st)
-			d.channel <- s.translate(st)
+			d.send(s.translate(st))
 		}
 	}()
 	return s
@@ -229,6 +263,13 @@ func prefixed(prefix, name string) string {
 	return "[" + prefix + "] " + name
 }
 
+// begun reports whether the daemon has told of any step.
+func (s *stream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.steps) > 0
+}
+
 // failed is the step that ended the solve with err, or nil. Others may have
 // failed without ending it: a cache that was not there.
 func (s *stream) failed(err error) *step {
@@ -287,7 +328,7 @@ func (d *Display) step(build, name string) *localStep {
 
 func (s *localStep) send(logs []*client.VertexLog) {
 	v := s.vertex
-	s.display.channel <- &client.SolveStatus{Vertexes: []*client.Vertex{&v}, Logs: logs}
+	s.display.send(&client.SolveStatus{Vertexes: []*client.Vertex{&v}, Logs: logs})
 }
 
 func (s *localStep) log(line string) {

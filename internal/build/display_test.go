@@ -131,6 +131,47 @@ func TestDisplayCloses(t *testing.T) {
 	}
 }
 
+// A solve that was given up may speak while the display closes and long after.
+func TestDisplayHearsNothingLate(t *testing.T) {
+	t.Parallel()
+	d, err := NewDisplay(&bytes.Buffer{}, ModePlain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan struct{})
+	var late sync.WaitGroup
+	for i := range 8 {
+		s := d.start(fmt.Sprintf("app %d", i), "rack")
+		local := d.step(fmt.Sprintf("app %d", i), "prepare")
+		late.Go(func() {
+			speak := func() {
+				s.channel <- &client.SolveStatus{Vertexes: []*client.Vertex{{Digest: digest.FromString("step"), Name: "RUN make"}}}
+				local.log("line")
+			}
+			for range 100 {
+				speak()
+			}
+			<-said
+			for range 100 {
+				speak()
+			}
+			d.Moved("app", "rack", errors.New("it was lost"))
+			local.done(nil)
+			close(s.channel)
+			s.wait()
+		})
+	}
+	d.Close()
+	close(said)
+	ended := make(chan struct{})
+	go func() { late.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("who speaks late waits for a display that is closed")
+	}
+}
+
 // Two builds that share every step are shown apart, each line with its own.
 func TestDisplayOfTwoBuilds(t *testing.T) {
 	t.Parallel()

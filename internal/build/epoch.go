@@ -1,43 +1,31 @@
 package build
 
 import (
-	"context"
+	"bytes"
 	"fmt"
-	"os/exec"
+	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// Epoch is the time that all timestamps of a release are clamped to:
-// SOURCE_DATE_EPOCH where it is set, else the commit time of a clean git
-// checkout, else nil. SOURCE_DATE_EPOCH="" asks for none.
-// See https://reproducible-builds.org/specs/source-date-epoch/.
-func Epoch(ctx context.Context, dir string, lookup func(string) (string, bool)) (*time.Time, error) {
-	if v, ok := lookup("SOURCE_DATE_EPOCH"); ok {
-		t, err := parseEpoch(v)
-		if err != nil {
-			return nil, fmt.Errorf("reading the environment variable SOURCE_DATE_EPOCH: %w; unset it, or set it to what `git log -1 --format=%%ct` prints", err)
-		}
-		return t, nil
-	}
-	git := func(args ...string) (string, bool) {
-		cmd := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks"}, args...)...)
-		cmd.Dir = dir
-		out, err := cmd.Output()
-		return strings.TrimSpace(string(out)), err == nil
-	}
-	changes, ok := git("status", "--porcelain", "--untracked-files=normal")
-	if !ok || changes != "" {
-		return nil, nil
-	}
-	text, ok := git("log", "-1", "--format=%ct")
+// Epoch is the time of a release: SOURCE_DATE_EPOCH where it is set, else the
+// commit time of a clean git checkout, else nil. SOURCE_DATE_EPOCH="" asks for
+// none. See https://reproducible-builds.org/specs/source-date-epoch/.
+func (c *Checkout) Epoch(lookup func(string) (string, bool)) (*time.Time, error) {
+	v, ok := lookup("SOURCE_DATE_EPOCH")
 	if !ok {
-		return nil, nil
+		if c.Commit == "" || c.Dirty {
+			return nil, nil
+		}
+		return &c.Time, nil
 	}
-	return parseEpoch(text)
+	t, err := parseEpoch(v)
+	if err != nil {
+		return nil, fmt.Errorf("reading the environment variable SOURCE_DATE_EPOCH: %w; unset it, or set it to what `git log -1 --format=%%ct` prints", err)
+	}
+	return t, nil
 }
 
 // parseEpoch reads seconds since 1970; "" is nil.
@@ -65,4 +53,63 @@ func epoch(b *plan.Build, o Options) *time.Time {
 		return nil
 	}
 	return t
+}
+
+// layerEpoch is what the times in the layers are lowered to. It is before all
+// that a clock may say while building, so that a layer comes out the same
+// whenever it was made: BuildKit's rewrite-timestamp lowers times and never
+// raises them, and a cached layer has those of the day it was built. A day into
+// 1980 it can still be written in a zip archive, in every time zone.
+var layerEpoch = time.Date(1980, time.January, 2, 0, 0, 0, 0, time.UTC)
+
+// layers is the time for the files in the layers of b, nil to leave them.
+func layers(b *plan.Build, o Options) *time.Time {
+	t := epoch(b, o)
+	if t == nil || t.Before(layerEpoch) {
+		return t // nothing may be later than SOURCE_DATE_EPOCH
+	}
+	return &layerEpoch
+}
+
+// created is the time that the image's configuration bears, nil to leave that to
+// BuildKit: the target's own output may say another.
+func created(b *plan.Build, o Options) *time.Time {
+	for _, e := range b.Spec.Outputs {
+		if own, ok := e["source-date-epoch"]; ok {
+			t, err := parseEpoch(own)
+			if err != nil {
+				return nil // BuildKit says so
+			}
+			return t
+		}
+	}
+	return epoch(b, o)
+}
+
+// argument is the SOURCE_DATE_EPOCH that the frontend is given. It writes the
+// value into the steps of WORKDIR, so that a Dockerfile that does not ask for it
+// gets one that stays the same from commit to commit, as its cache does then.
+func argument(b *plan.Build, o Options) string {
+	t := epoch(b, o)
+	if t == nil {
+		return ""
+	}
+	if !mentionsEpoch(b, o) {
+		t = layers(b, o)
+	}
+	return strconv.FormatInt(t.Unix(), 10)
+}
+
+// mentionsEpoch reports whether the Dockerfile names SOURCE_DATE_EPOCH, or
+// cannot be read here.
+func mentionsEpoch(b *plan.Build, o Options) bool {
+	at := Locate(b.Spec, o.Dir)
+	text := []byte(at.Inline)
+	if at.Inline == "" {
+		var err error
+		if text, err = os.ReadFile(at.Path()); err != nil {
+			return true
+		}
+	}
+	return bytes.Contains(text, []byte("SOURCE_DATE_EPOCH"))
 }

@@ -52,7 +52,7 @@ func TestEpoch(t *testing.T) {
 		"no number":                     {dir: clean, env: "today", err: `"today"`},
 		"before 1970":                   {dir: clean, env: "-5", err: `"-5"`},
 	} {
-		got, err := Epoch(t.Context(), tt.dir, func(k string) (string, bool) {
+		got, err := ReadCheckout(t.Context(), tt.dir).Epoch(func(k string) (string, bool) {
 			return tt.env, k == "SOURCE_DATE_EPOCH" && tt.env != "-"
 		})
 		if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
@@ -125,20 +125,37 @@ func TestReproducible(t *testing.T) {
 		}
 	}
 	for path, f := range first.files() {
-		if !f.mtime.Equal(epoch) {
+		if !f.mtime.Equal(layerEpoch) {
 			t.Errorf("%s is of %s", path, f.mtime)
 		}
 	}
-	// A later commit gives other times, and so another image.
+	// A later commit gives another image of the same layers.
 	later := epoch.Add(time.Hour)
 	r.change = func(o *Options) { o.Epoch = &later }
-	if img := r.build(body); img.result.Descriptor.Digest == first.result.Descriptor.Digest || !img.config.Created.Equal(later) {
+	img := r.build(body)
+	if img.result.Descriptor.Digest == first.result.Descriptor.Digest || !img.config.Created.Equal(later) {
 		t.Errorf("%s of %s", img.result.Descriptor.Digest, img.config.Created)
 	}
-	// A target's own wins.
-	img := r.build(body + "\nargs = { SOURCE_DATE_EPOCH = \"" + strconv.FormatInt(epoch.Unix(), 10) + "\" }")
-	if !img.config.Created.Equal(epoch) || !img.files()["made"].mtime.Equal(epoch) {
-		t.Errorf("created %s, want the argument's %s", img.config.Created, epoch)
+	compare(t, first, img)
+	// A target's own wins, and nothing in the image is later.
+	for _, own := range []time.Time{epoch, time.Unix(5, 0)} {
+		img := r.build(body + "\nargs = { SOURCE_DATE_EPOCH = \"" + strconv.FormatInt(own.Unix(), 10) + "\" }")
+		want := layerEpoch
+		if own.Before(want) {
+			want = own
+		}
+		if !img.config.Created.Equal(own) || !img.files()["made"].mtime.Equal(want) {
+			t.Errorf("created %s, files of %s; want the argument's %s", img.config.Created, img.files()["made"].mtime, own)
+		}
+	}
+	// So does what its output says, of the layers and the configuration.
+	img = r.build(body + "\noutput = [\"type=image,source-date-epoch=1000000001\"]")
+	if at := epoch.Add(time.Second); !img.config.Created.Equal(at) || !img.files()["made"].mtime.Equal(at) {
+		t.Errorf("created %s, files of %s; want the output's %s", img.config.Created, img.files()["made"].mtime, at)
+	}
+	img = r.build(body + "\noutput = [\"type=image,rewrite-timestamp=false\"]")
+	if !img.config.Created.Equal(later) || img.files()["made"].mtime.Before(time.Now().Add(-time.Hour)) {
+		t.Errorf("created %s, files of %s; want %s and now", img.config.Created, img.files()["made"].mtime, later)
 	}
 	// Times of their own for those who ask.
 	if img := r.build(body + "\nargs = { SOURCE_DATE_EPOCH = \"\" }"); img.files()["made"].mtime.Before(time.Now().Add(-time.Hour)) {

@@ -3,9 +3,11 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -20,6 +22,7 @@ import (
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker"
+	"github.com/archmage-build/archmage/internal/worker/hosttest"
 )
 
 func TestFailingStep(t *testing.T) {
@@ -184,6 +187,103 @@ func TestCancel(t *testing.T) {
 	// The daemon is as good as before.
 	r.dir = files(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
 	r.build("")
+}
+
+// doom is what steps print whose worker is well.
+var doom = []string{
+	"no space left on device", "write /x: No space left on device", "rpc error: code = Unavailable desc = transport is closing",
+	"error reading from server: EOF", "closing transport", "no active sessions", "no active session for abc: context deadline exceeded",
+	"unexpected EOF", "code = ResourceExhausted desc = out of memory", "context canceled", "context deadline exceeded", "cannot allocate memory",
+	"exec format error", "401 Unauthorized", "failed to read dockerfile", "is not allowed: entitlement", "server gave HTTP response to HTTPS client",
+}
+
+// A step that ended with a code is the Dockerfile's failure, whatever it printed,
+// whatever its command line says, and whatever the code.
+func TestWordsDecideNothing(t *testing.T) {
+	t.Parallel()
+	dir := withBusybox(t, t.TempDir())
+	codes := []int{1, 2, 28, 100, 127, 130, 137}
+	for i, words := range doom {
+		write(t, dir, map[string]string{fmt.Sprint("D", i): scratch + "RUN echo \"--- FAIL: " + words + "\"; echo \"" + words + "\" >&2; exit " + fmt.Sprint(codes[i%len(codes)]) + "\n"})
+	}
+	r := newRig(t, dir)
+	for i, words := range doom {
+		t.Run(words, func(t *testing.T) {
+			t.Parallel()
+			r := &rig{t: t, client: r.client, host: r.host, env: r.env, dir: r.dir}
+			e := r.refused(fmt.Sprintf("dockerfile = %q", fmt.Sprint("D", i)), fmt.Sprintf("exit code: %d", codes[i%len(codes)]))
+			if !strings.Contains(e.Step, "RUN echo") || e.Hint != mend {
+				t.Errorf("step %q, hint %q", e.Step, e.Hint)
+			}
+		})
+	}
+}
+
+// Of a program that cannot be executed the exit code tells, not what is printed.
+func TestNotExecutable(t *testing.T) {
+	t.Parallel()
+	r := shell(t, "RUN echo nothing; exit 126\n")
+	if e := r.refused("", "exit code: 126"); !strings.Contains(e.Hint, "FROM --platform=$BUILDPLATFORM") {
+		t.Errorf("hint %q", e.Hint)
+	}
+}
+
+// full fails on a daemon with a small disk and returns the worker's loss.
+func full(t *testing.T, size, dockerfile string, files map[string]int) error {
+	t.Helper()
+	dir := withBusybox(t, t.TempDir())
+	write(t, dir, map[string]string{"Dockerfile": dockerfile})
+	for name, size := range files {
+		data := make([]byte, size)
+		_, _ = rand.Read(data) // never fails
+		write(t, dir, map[string]string{name: string(data)})
+	}
+	_, err := rigOn(t, hosttest.Start(t, hosttest.Options{Size: size}).Unix(), dir).try((&rig{t: t, host: embeddedtest.Registry(t)}).spec(""))
+	return err
+}
+
+// A disk that is really full is the worker's loss, whoever notices it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		size, dockerfile string
+		files            map[string]int
+		step             bool
+	}{
+		"sending the context": {"16m", "FROM scratch\nCOPY noise /noise\n", map[string]int{"noise": 32 << 20}, false},
+		"copying":             {"64m", "FROM scratch\nCOPY noise /1\nCOPY noise /2\nCOPY noise /3\n", map[string]int{"noise": 24 << 20}, false},
+		"exporting":           {"64m", "FROM scratch\nCOPY noise /1\n", map[string]int{"noise": 25 << 20}, false},
+		"in a step":           {"16m", scratch + "RUN dd if=/dev/zero of=/zero bs=1M count=32\n", nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := full(t, tt.size, tt.dockerfile, tt.files)
+			var lost *worker.Lost
+			// The daemon may meet the full disk itself while a step fails of it.
+			if !errors.As(err, &lost) || !lost.Full || lost.Own != nil && !tt.step {
+				t.Errorf("%T: %v, want a *worker.Lost that is full", err, err)
+			}
+		})
+	}
+}
+
+// A message that is larger than the daemon takes is no full disk, though gRPC has
+// one code for both.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, files(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
+	b := builds(t, r.spec(""))[0]
+	large := strings.Repeat("x", 17<<20)
+	b.Spec.Args = map[string]*string{"LARGE": &large}
+	d, err := NewDisplay(&r.output, ModePlain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var e *Error
+	if _, err := r.run(t.Context(), b, nil, d); !errors.As(err, &e) || !strings.Contains(err.Error(), "larger than max") {
+		t.Errorf("%T: %.300v, want a *build.Error that says so", err, err)
+	}
 }
 
 func TestLostWorker(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -23,7 +24,9 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
 )
 
@@ -85,6 +88,7 @@ type rig struct {
 	env    map[string]string
 	dir    string
 	change func(*Options)
+	inputs *inputs.Reader
 
 	output bytes.Buffer // of the last build
 }
@@ -102,10 +106,23 @@ func rigOn(t *testing.T, address, dir string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return &rig{t: t, client: c, host: host, env: map[string]string{}, dir: dir}
+	return &rig{t: t, client: c, host: host, env: map[string]string{}, dir: dir, inputs: inputs.NewReader(registryClient(t, host), t.TempDir())}
+}
+
+// registryClient talks to the registry of a test.
+func registryClient(t *testing.T, host string) *registry.Client {
+	t.Helper()
+	c, err := registry.New([]registry.Host{{Name: host, PlainHTTP: true}}, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func (r *rig) options() Options {
+	if r.inputs == nil {
+		r.inputs = inputs.NewReader(registryClient(r.t, r.host), r.t.TempDir())
+	}
 	o := Options{
 		Dir: r.dir,
 		LookupEnv: func(k string) (string, bool) {
@@ -114,6 +131,7 @@ func (r *rig) options() Options {
 		},
 		Environ:  os.Environ(),
 		Insecure: func(host string) bool { return host == r.host },
+		Inputs:   r.inputs,
 	}
 	if r.change != nil {
 		r.change(&o)
@@ -165,7 +183,7 @@ func (r *rig) run(ctx context.Context, b *plan.Build, bases map[string]Base, d *
 	if err := Prepare(ctx, b, d, r.options()); err != nil {
 		return nil, err
 	}
-	return Solve(ctx, &worker.Worker{Name: "rack", Client: r.client}, b, bases, d, r.options())
+	return Solve(ctx, &worker.Worker{Name: "rack", Client: r.client, Host: platforms.DefaultSpec()}, b, bases, d, r.options())
 }
 
 // build builds a target with this body and returns its image.
@@ -222,9 +240,14 @@ type file struct {
 }
 
 func (r *rig) image(res *Result) *image {
+	r.t.Helper()
+	return r.imageIn(r.repo(), res)
+}
+
+func (r *rig) imageIn(repository string, res *Result) *image {
 	t := r.t
 	t.Helper()
-	i := &image{t: t, result: res, ref: r.repo() + "@" + res.Descriptor.Digest.String()}
+	i := &image{t: t, result: res, ref: repository + "@" + res.Descriptor.Digest.String()}
 	ref, err := name.NewDigest(i.ref, name.Insecure)
 	if err != nil {
 		t.Fatal(err)

@@ -6,12 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -24,37 +29,21 @@ const prepareGrace = 3 * time.Second
 // maxLine is how much of a line of output is kept, in bytes.
 const maxLine = 4096
 
-// Prepare runs the target's command on the workstation for one platform.
+// preparing bounds the commands of all builds: each may well use every CPU.
+var preparing = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+
+// Prepare runs the target's command on the workstation for one platform. At
+// most as many run side by side as there are CPUs; the others wait.
 func Prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	p := b.Spec.Prepare
 	if p == nil {
 		return nil
 	}
-	vars := platformEnv(b, o)
-	env := slices.Clone(o.Environ)
-	for k, v := range vars {
-		env = append(env, k+"="+v)
+	if preparing.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
 	}
-	lookup := func(name string) (string, bool) {
-		if v, ok := vars[name]; ok {
-			return v, true
-		}
-		return o.LookupEnv(name)
-	}
-	own := map[string]string{}
-	for k, v := range p.Env {
-		own[k] = expand(v, lookup)
-		env = append(env, k+"="+own[k])
-	}
-	args := make([]string, len(p.Command))
-	for i, a := range p.Command {
-		args[i] = expand(a, func(name string) (string, bool) {
-			if v, ok := own[name]; ok {
-				return v, true
-			}
-			return lookup(name)
-		})
-	}
+	defer preparing.Release(1)
+	args, env := prepareCommand(p, platformEnv(b, o), o)
 	dir := p.Dir
 	if dir == "" && !remote(o.Dir, value(b.Spec.Context)) {
 		dir = localPath(value(b.Spec.Context))
@@ -62,7 +51,9 @@ func Prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(o.Dir, dir)
 	}
-	s := d.step(b.ID(), "prepare "+strings.Join(args, " "))
+	// As it is written: the values are nobody's who reads a log.
+	written := strings.Join(p.Command, " ")
+	s := d.step(b.ID(), "prepare "+written)
 	err := command(ctx, args, dir, env, s)
 	s.done(err)
 	if err == nil {
@@ -75,17 +66,91 @@ func Prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	if errors.Is(err, exec.ErrNotFound) {
 		hint = fmt.Sprintf("install %s on this machine, or change the prepare block of target %q", args[0], b.Target.Name)
 	}
-	return &Error{Build: b.ID(), Step: "prepare: " + strings.Join(args, " "), Log: s.tail(), Err: err, Hint: hint}
+	return &Error{Build: b.ID(), Step: "prepare: " + written, Log: s.tail(), Err: err, Hint: hint}
 }
 
-// expand replaces $NAME and ${NAME} of the names that lookup knows. Others stay
-// as they are: they are the command's own, a shell's $1 or loop variable.
+// prepareCommand returns the arguments and the environment of a prepare block.
+// Variables of the platform and of env are replaced in the arguments; all else
+// reaches the command through its environment alone, where text stays text: an
+// argument may be a program, and is seen by every user of this machine. For the
+// same reason a value of env that took something from the environment is not
+// put into the arguments, and of a shell's script only what belongs to the
+// platform is replaced: the shell has the variables, and quotes them.
+func prepareCommand(p *config.Prepare, platform map[string]string, o Options) (args, env []string) {
+	env = slices.Clone(o.Environ)
+	for _, k := range slices.Sorted(maps.Keys(platform)) {
+		env = append(env, k+"="+platform[k])
+	}
+	plain := maps.Clone(platform)
+	script := maps.Clone(platform)
+	for _, k := range slices.Sorted(maps.Keys(p.Env)) {
+		foreign := false
+		v := expand(p.Env[k], func(name string) (string, bool) {
+			if v, ok := platform[name]; ok {
+				return v, true
+			}
+			v, ok := o.LookupEnv(name)
+			foreign = foreign || ok
+			return v, ok
+		})
+		env = append(env, k+"="+v)
+		delete(script, k)
+		if delete(plain, k); !foreign {
+			plain[k] = v
+		}
+	}
+	args = make([]string, len(p.Command))
+	program := shellScript(p.Command)
+	for i, a := range p.Command {
+		vars := plain
+		if i == program {
+			vars = script
+		}
+		args[i] = expand(a, func(name string) (string, bool) {
+			v, ok := vars[name]
+			return v, ok
+		})
+	}
+	return args, env
+}
+
+// shells take a program as the argument behind -c, alone or as one of
+// joined options (-ec, -ce), whatever stands ahead of them (env, sudo, timeout).
+var shells = []string{"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "fish", "su"}
+
+var commandOption = regexp.MustCompile(`^-[a-zA-Z]*c[a-zA-Z]*$`)
+
+// shellScript returns which of the arguments is a program for a shell, or -1.
+func shellScript(args []string) int {
+	shell := slices.IndexFunc(args, func(a string) bool { return slices.Contains(shells, filepath.Base(a)) })
+	if shell < 0 {
+		return -1
+	}
+	for i := shell + 1; i < len(args); i++ {
+		if !commandOption.MatchString(args[i]) {
+			continue
+		}
+		for i++; i < len(args); i++ { // more options may follow it
+			if !strings.HasPrefix(args[i], "-") && !strings.HasPrefix(args[i], "+") {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// variable is $$, which stays as it is, $NAME or ${NAME}.
+var variable = regexp.MustCompile(`\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
+
+// expand replaces $NAME and ${NAME} of the names that lookup knows. All else
+// stays as it is: it is the command's own, such as a loop's variable, awk's $1 or
+// make's $(CC).
 func expand(text string, lookup func(string) (string, bool)) string {
-	return os.Expand(text, func(name string) string {
-		if v, ok := lookup(name); ok {
+	return variable.ReplaceAllStringFunc(text, func(found string) string {
+		if v, ok := lookup(strings.Trim(found, "${}")); ok {
 			return v
 		}
-		return "${" + name + "}"
+		return found
 	})
 }
 

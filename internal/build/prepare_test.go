@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -11,10 +12,13 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/archmage-build/archmage/internal/config"
 )
 
 func TestPlatformEnv(t *testing.T) {
@@ -53,15 +57,137 @@ func TestExpand(t *testing.T) {
 		return v, ok
 	}
 	for text, want := range map[string]string{
-		"dist/$TARGETARCH/${TARGETARCH}.bin": "dist/arm/arm.bin",
-		"[$EMPTY]":                           "[]",
-		"for f in *; do echo $f; done":       "for f in *; do echo ${f}; done",
-		"$1 $? $$ ${x:-y} $(date)":           "${1} ${?} ${$} ${x:-y} $(date)",
-		"cost: 5$":                           "cost: 5$",
+		"dist/$TARGETARCH/${TARGETARCH}.bin":        "dist/arm/arm.bin",
+		"[$EMPTY]":                                  "[]",
+		"$TARGETARCHX ${TARGETARCHX}":               "$TARGETARCHX ${TARGETARCHX}",
+		"$$TARGETARCH $$$TARGETARCH":                "$$TARGETARCH $$arm",
+		"for f in *; do echo $f; done":              "for f in *; do echo $f; done",
+		"$1 $? $$ ${x:-y} $(date) $@ ${}":           "$1 $? $$ ${x:-y} $(date) $@ ${}",
+		"awk '{ print $1 }' $(CC) ${TARGETARCH:-x}": "awk '{ print $1 }' $(CC) ${TARGETARCH:-x}",
+		"cost: 5$": "cost: 5$",
+		"${":       "${",
 	} {
 		if got := expand(text, lookup); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+}
+
+// What is not of the platform or written in the block reaches a command through
+// its environment alone.
+func TestPrepareCommand(t *testing.T) {
+	t.Parallel()
+	const hostile = `x"; touch owned; echo "`
+	environ := map[string]string{"BRANCH": hostile, "TOKEN": "s3cr3t", "HOME": "/home/me", "GOARCH": "of the environment", "sh": "zsh"}
+	o := Options{LookupEnv: func(k string) (string, bool) { v, ok := environ[k]; return v, ok }}
+	for k, v := range environ {
+		o.Environ = append(o.Environ, k+"="+v)
+	}
+	platform := map[string]string{"TARGETARCH": "arm", "GOARCH": "arm"}
+	for name, tt := range map[string]struct {
+		command []string
+		env     map[string]string
+		args    []string
+		sees    map[string]string
+	}{
+		"the platform":       {[]string{"go", "build", "-o", "dist/$TARGETARCH-${GOARCH}"}, nil, []string{"go", "build", "-o", "dist/arm-arm"}, map[string]string{"GOARCH": "arm"}},
+		"the environment":    {[]string{"deploy", "$TOKEN", "${TOKEN}", "$HOME/x"}, nil, []string{"deploy", "$TOKEN", "${TOKEN}", "$HOME/x"}, map[string]string{"TOKEN": "s3cr3t"}},
+		"a script":           {[]string{"sh", "-c", `echo "$BRANCH $TOKEN $TARGETARCH"`}, nil, []string{"sh", "-c", `echo "$BRANCH $TOKEN arm"`}, map[string]string{"BRANCH": hostile}},
+		"env":                {[]string{"make", "OUT=$OUT"}, map[string]string{"OUT": "dist/$TARGETARCH"}, []string{"make", "OUT=dist/arm"}, map[string]string{"OUT": "dist/arm"}},
+		"env with blanks":    {[]string{"go", "build", "-ldflags", "$FLAGS"}, map[string]string{"FLAGS": "-s -w"}, []string{"go", "build", "-ldflags", "-s -w"}, nil},
+		"env over platform":  {[]string{"echo", "$GOARCH"}, map[string]string{"GOARCH": "mine"}, []string{"echo", "mine"}, map[string]string{"GOARCH": "mine"}},
+		"env in a script":    {[]string{"env", "bash", "-euc", `echo "$X"`}, map[string]string{"X": hostile}, []string{"env", "bash", "-euc", `echo "$X"`}, map[string]string{"X": hostile}},
+		"behind the script":  {[]string{"sh", "-c", "-e", `echo "$1 $X"`, "_", "$X"}, map[string]string{"X": hostile}, []string{"sh", "-c", "-e", `echo "$1 $X"`, "_", hostile}, nil},
+		"env of environment": {[]string{"echo", "$B", "$P"}, map[string]string{"B": "b-$BRANCH", "P": "$HOME/bin:$TARGETARCH"}, []string{"echo", "$B", "$P"}, map[string]string{"B": "b-" + hostile, "P": "/home/me/bin:arm"}},
+		"hidden platform":    {[]string{"echo", "$GOARCH"}, map[string]string{"GOARCH": "$TOKEN"}, []string{"echo", "$GOARCH"}, map[string]string{"GOARCH": "s3cr3t"}},
+		"hidden in a script": {[]string{"/bin/sh", "-c", "echo $GOARCH"}, map[string]string{"GOARCH": "mine"}, []string{"/bin/sh", "-c", "echo $GOARCH"}, map[string]string{"GOARCH": "mine"}},
+		"no value":           {[]string{"echo", "$NOTHING", "$sh"}, map[string]string{"E": "$NOTHING"}, []string{"echo", "$NOTHING", "$sh"}, map[string]string{"E": "$NOTHING"}},
+		"not a script":       {[]string{"tar", "-c", "$DIR"}, map[string]string{"DIR": "a b"}, []string{"tar", "-c", "a b"}, nil},
+		"a program":          {[]string{"$TOOL", "x"}, map[string]string{"TOOL": "bin/$TARGETARCH/x"}, []string{"bin/arm/x", "x"}, nil},
+	} {
+		args, env := prepareCommand(&config.Prepare{Command: tt.command, Env: tt.env}, platform, o)
+		if diff := cmp.Diff(tt.args, args); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		sees := map[string]string{} // the last one counts, as for os/exec
+		for _, kv := range env {
+			k, v, _ := strings.Cut(kv, "=")
+			sees[k] = v
+		}
+		for k, want := range tt.sees {
+			if sees[k] != want {
+				t.Errorf("%s: it sees %s=%q, want %q", name, k, sees[k], want)
+			}
+		}
+	}
+}
+
+// A real shell gets what the environment holds as data, and neither the log nor
+// the error tells it.
+func TestPrepareKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"true", "false"} {
+		dir := t.TempDir()
+		out, err := prepared(t.Context(), t, dir, `
+			command = ["sh", "-c", "printf '%s|%s|%s' \"$WORD\" \"$OWN\" \"$MIXED\" > got; `+end+`"]
+			env     = { OWN = "\"; touch owned; \"", MIXED = "$WORD" }
+		`)
+		if (err != nil) != (end == "false") {
+			t.Fatal(err)
+		}
+		got, rerr := os.ReadFile(filepath.Join(dir, "app/got"))
+		if want := `of the environment|"; touch owned; "|of the environment`; rerr != nil || string(got) != want {
+			t.Errorf("the command got %q, %v; want %q", got, rerr, want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "app/owned")); err == nil {
+			t.Error("a value ran as a program")
+		}
+		if text := out + fmt.Sprint(err); strings.Contains(text, "of the environment") || strings.Contains(text, "touch owned") {
+			t.Errorf("a value is shown:\n%s", text)
+		}
+		if !strings.Contains(out, `prepare sh -c printf '%s|%s|%s' "$WORD" "$OWN" "$MIXED" > got`) {
+			t.Errorf("the command is not shown as it is written:\n%s", out)
+		}
+	}
+}
+
+// Of many commands as many run side by side as there are CPUs.
+func TestPrepareSideBySide(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for range 3 * runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			if _, err := prepared(t.Context(), t, dir, `
+				dir     = "."
+				command = ["sh", "-c", "mkdir run.$$; ls -d run.* | wc -l >> counts; sleep 0.2; rmdir run.$$"]
+			`); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	data, err := os.ReadFile(filepath.Join(dir, "counts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for count := range strings.FieldsSeq(string(data)) {
+		if n, err := strconv.Atoi(count); err != nil || n > runtime.GOMAXPROCS(0) {
+			t.Errorf("%s side by side, of at most %d", count, runtime.GOMAXPROCS(0))
+		}
+	}
+	// One that waits for its turn can be interrupted.
+	for range runtime.GOMAXPROCS(0) {
+		if err := preparing.Acquire(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		defer preparing.Release(1)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("the user pressed Ctrl-C")
+	cancel(stop)
+	if _, err := prepared(ctx, t, dir, `command = ["true"]`); !errors.Is(err, stop) {
+		t.Errorf("%v, want the reason of the interrupt", err)
 	}
 }
 

@@ -1,43 +1,103 @@
 package build
 
 import (
+	"context"
 	"errors"
-	"io"
-	"slices"
+	"fmt"
 	"strings"
 
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/worker"
 )
 
-// lost says whether the connection to the daemon broke, rather than the build.
-func lost(err error) bool {
-	if grpcerrors.Code(err) == codes.Unavailable || errors.Is(err, io.ErrUnexpectedEOF) {
-		return true
+// failure sorts an error of a solve: interrupted, the worker's, or the build's.
+// What a step printed decides nothing, as anything may be printed.
+func failure(ctx context.Context, err error, b *plan.Build, w *worker.Worker, s *stream, carried bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	text := err.Error()
-	for _, sign := range []string{
-		// gRPC's transport to the daemon; a registry's connection breaks in other words.
-		"error reading from server", "transport is closing", "closing transport",
-		"no active sessions", "no active session for",
-		"no space left on device",
-	} {
-		if strings.Contains(text, sign) {
-			return true
+	own := describe(err, b, s)
+	var exit *gatewaypb.ExitError
+	switch {
+	case broken(err): // a step that was cut short has an exit code too
+		return &worker.Lost{Worker: w.Name, Own: own, Err: flat(err)}
+	case errors.As(err, &exit):
+		if !w.Full(ctx) {
+			own.Hint = stepHint(exit.ExitCode, worker.Exhausted(err))
+			return own
 		}
+		own.Hint = fmt.Sprintf("the disk of worker %q is full: make room there, for example with `mage wipe -workers`", w.Name)
+		return &worker.Lost{Worker: w.Name, Full: true, Own: own, Err: fmt.Errorf("its disk is full, and a step failed: %w", own.Err)}
+	case worker.Exhausted(err) && ranOut(err, s, carried):
+		return &worker.Lost{Worker: w.Name, Full: true, Err: flat(err)}
 	}
-	return false
+	return own
 }
 
-// full says whether the worker's disk has no room left.
-func full(err error) bool { return strings.Contains(err.Error(), "no space left on device") }
+// broken reports whether the solve was cut short, by the connection or by the
+// daemon, and did not come to an end of its own.
+func broken(err error) bool {
+	switch grpcerrors.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Aborted:
+		return true
+	default:
+		return false
+	}
+}
 
-// noRoom says whether a step ended because its worker's disk was full: ENOSPC in
-// the words of strerror(3).
-func noRoom(log []string) bool {
-	return slices.ContainsFunc(log, func(l string) bool { return strings.Contains(strings.ToLower(l), "no space left on device") })
+// ranOut reports whether it was the daemon that had no space or memory left. A
+// message that was too large has the same code, before anything is solved, and
+// so has a full disk of this machine, where it takes the image.
+func ranOut(err error, s *stream, carried bool) bool {
+	var vertex *errdefs.VertexError
+	return errors.As(err, &vertex) || (!carried && s.begun())
+}
+
+// describe makes err the build's own.
+func describe(err error, b *plan.Build, s *stream) *Error {
+	out := &Error{Build: b.ID(), Err: flat(err), Hint: remedy(err)}
+	if step := s.failed(err); step != nil {
+		out.Step, out.Log = step.name, step.log.last()
+		out.Err = errors.New(step.reason)
+	}
+	for _, src := range errdefs.Sources(err) {
+		var text strings.Builder
+		if src.Print(&text) == nil {
+			out.Source = strings.TrimSpace(text.String())
+			break
+		}
+	}
+	if out.Hint == "" {
+		out.Hint = mend
+	}
+	return out
+}
+
+const mend = "mend it and run the same command again: the platforms that were built are kept"
+
+// Exit codes of what did not run: a shell's for a program that it cannot
+// execute, and runc's.
+const (
+	exitNotExecutable = 126
+	exitNotStarted    = gatewaypb.UnknownExitStatus
+)
+
+// stepHint is the advice for a step that ended with a code. BuildKit marks one
+// whose processes the kernel killed for want of memory.
+func stepHint(code uint32, exhausted bool) string {
+	if exhausted {
+		return "the step ran out of memory on the worker: give the worker more, or the step less to do at a time"
+	}
+	if code == exitNotExecutable || code == exitNotStarted {
+		return fmt.Sprintf("with exit code %d the program could not be executed: if it is of another architecture than the worker's, use a native worker, cross-compile with FROM --platform=$BUILDPLATFORM, or install binfmt handlers on the worker", code)
+	}
+	return mend
 }
 
 // flat drops the stack trace and gRPC's wrapping: mage prints errors with %+v.
@@ -52,13 +112,12 @@ func flat(err error) error {
 	return errors.New(text)
 }
 
-// remedy gives advice for the mistakes people make most.
+// remedy gives advice for what the daemon could not do, from its own words: it
+// has no codes for these. It decides nothing.
 func remedy(err error) string {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
-	case has("exec format error"):
-		return "a step runs binaries of another architecture than the worker's: use a native worker, cross-compile with FROM --platform=$BUILDPLATFORM, or install binfmt handlers on the worker"
 	case has("failed to read dockerfile"):
 		return "check context and dockerfile of the target; dockerfile is relative to the context"
 	case has("docker.io/") && (has("i/o timeout") || has("no such host") || has("connection refused")):

@@ -20,34 +20,46 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// solveOpt is everything BuildKit is asked for one build.
-func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt, error) {
+// frontendOpt is what BuildKit is asked for one build, without what only a solve
+// needs: it is what the build's inputs are read from. The directories of its
+// local mounts come with it, by name.
+func frontendOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt, map[string]string, error) {
 	fa, err := attrs(b, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	so := &client.SolveOpt{
-		Frontend:      "dockerfile.v0",
-		FrontendAttrs: fa,
+		Frontend:             "dockerfile.v0",
+		FrontendAttrs:        fa,
+		CompatibilityVersion: compatibility,
 	}
 	if so.AllowedEntitlements, err = allowed(b.Spec); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if so.Exports, err = exports(b, o); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if fa["source"] != "" {
 		so.Frontend = "gateway.v0"
 	}
-	if so.CacheImports, so.CacheExports, err = caches(b, o); err != nil {
-		return nil, err
-	}
 	if slices.Contains([]string{"1", "true"}, fa["build-arg:BUILDKIT_INLINE_CACHE"]) {
 		so.CacheExports = append(so.CacheExports, client.CacheOptionsEntry{Type: "inline"})
 	}
-	if err := inputs(b, bases, so, o); err != nil {
+	dirs, err := mounts(b, bases, so, o)
+	return so, dirs, err
+}
+
+// solveOpt is everything BuildKit is asked for one build.
+func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt, error) {
+	so, _, err := frontendOpt(b, bases, o)
+	if err != nil {
 		return nil, err
 	}
+	imports, exports, err := caches(b, o)
+	if err != nil {
+		return nil, err
+	}
+	so.CacheImports, so.CacheExports = imports, append(exports, so.CacheExports...)
 	so.Session, err = attachables(b, o)
 	return so, err
 }

@@ -35,9 +35,9 @@ var AuditChecks = []string{
 	"missing-manifest", "missing-config", "missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt",
 	"layer-path", "layer-limit", "diff-id", "layer-type", "platform-missing", "platform-extra", "platform-mismatch",
 	"platform-duplicate", "platform-unnamed", "platform-unknown", "variant-unstated", "empty-index", "schema1",
-	"not-an-image", "graph-depth", "tag-drift", "attestation-orphan", "attestation-uneven", "signature-missing",
-	"size-divergence", "layer-divergence", "media-types", "index-annotations", "created-skew", "config-divergence",
-	"base-outdated", "layer-unread", "script-unread", "foreign-layer", "setuid", "secret",
+	"not-an-image", "graph-depth", "tag-drift", "false-attestation", "attestation-orphan", "attestation-uneven",
+	"signature-missing", "size-divergence", "layer-divergence", "media-types", "index-annotations", "created-skew",
+	"config-divergence", "base-outdated", "layer-unread", "script-unread", "foreign-layer", "setuid", "secret",
 }
 
 // PageSizes are the pages in bytes that PageSize may name.

@@ -41,12 +41,15 @@ type PlatformOverride struct {
 // run once a platform before its solve.
 type Prepare struct {
 	// Command is the program and its arguments. $TARGETPLATFORM and the other
-	// TARGET*, GOOS, GOARCH, GOARM variables are replaced in each argument; no
+	// TARGET*, GOOS, GOARCH, GOARM variables are replaced in each argument, and
+	// those of Env, unless their value was taken from the environment or the
+	// argument is a shell's script, which has them as variables of its own. No
 	// shell is involved.
 	Command []string `hcl:"command"`
 	// Dir is where it runs; left out: the target's context directory.
 	Dir string `hcl:"dir,optional"`
-	// Env is added to the environment.
+	// Env is added to the environment; variables of the platform and of the
+	// environment are replaced in its values.
 	Env map[string]string `hcl:"env,optional"`
 
 	Body hcl.Body `hcl:",body"`

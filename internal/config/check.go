@@ -10,6 +10,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/hashicorp/hcl/v2"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // check says what the values cannot mean, all of it, and fills the parsed
@@ -181,7 +183,7 @@ func (r *Registry) check() hcl.Diagnostics {
 			Subject: r.Body.MissingItemRange().Ptr(),
 		})
 	}
-	if r.Embedded && !Loopback(r.Host) {
+	if r.Embedded && !oci.Loopback(r.Host) {
 		diags = append(diags, &hcl.Diagnostic{
 			Severity: hcl.DiagError, Summary: "Embedded registry beyond this machine",
 			Detail:  fmt.Sprintf("The embedded registry listens on loopback only; %q is not loopback. Write registry \"localhost:5000\".", r.Host),
@@ -338,16 +340,8 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 	return diags
 }
 
-// Loopback says whether a registry host, with or without port, is this
-// machine's own loopback interface.
-func Loopback(host string) bool {
-	name := host
-	if i := strings.LastIndex(name, ":"); i >= 0 && !strings.HasSuffix(name, "]") {
-		name = name[:i]
-	}
-	name = strings.Trim(name, "[]")
-	return name == "localhost" || strings.HasPrefix(name, "127.") || name == "::1"
-}
+// Loopback is oci.Loopback.
+func Loopback(host string) bool { return oci.Loopback(host) }
 
 // tagPattern is the grammar of the distribution specification:
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // architectures are those that Go and BuildKit know for each operating system
@@ -64,7 +66,7 @@ func ParsePlatform(s string) (ocispecs.Platform, error) {
 
 // FormatPlatform gives os/arch[/variant] without operating system versions.
 func FormatPlatform(p ocispecs.Platform) string {
-	return platforms.Format(platforms.Normalize(p))
+	return oci.FormatPlatform(p)
 }
 
 // suggestPlatform names the platform that was probably meant.

@@ -16,9 +16,13 @@ import (
 type Options struct {
 	// SSHConfig is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	SSHConfig string
-	// Owner tells the containers of this workspace from those of others on the
-	// same device. Leftovers of the same owner are removed whatever their age.
-	Owner string
+	// Owner tells the containers and images of this workspace from those of
+	// others on the same device, and Run, of letters and digits, those of this
+	// run. Leftovers of the same owner are removed whatever their age, unless
+	// their run is among those that Live gives, which are under way. Live may be
+	// nil.
+	Owner, Run string
+	Live       func() []string
 	// Connect bounds the connection and each question; 0 means 15 s.
 	Connect time.Duration
 	// Credential gives what to log in to a registry host with; ok is false
@@ -44,6 +48,8 @@ type Device struct {
 	// reached are the loopback registries that the device can pull from.
 	reached map[string]bool
 	mu      sync.Mutex
+	// holding is set where images may be held on the device.
+	holding bool
 }
 
 // link is how scripts get to a device.
@@ -104,8 +110,20 @@ func (d *Device) Connect(ctx context.Context) error {
 
 var errNoAnswer = errors.New("it does not answer in time")
 
-// Close ends the connection and everything that was lent to the device.
+// closeTimeout bounds what is left to do when a device is closed.
+const closeTimeout = 5 * time.Second
+
+// Close gives up the images of this run, and ends the connection and everything
+// that was lent to the device.
 func (d *Device) Close() error {
+	if f := d.facts; f != nil && d.holding {
+		// Not the caller's context, which may have ended. What cannot be given
+		// up is swept by the next run.
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		_ = d.dropHolds(ctx, f)
+		cancel()
+		d.holding = false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.link == nil {

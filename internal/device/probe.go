@@ -65,16 +65,20 @@ sed -n 's/^\(Features\|flags\)[[:space:]]*: */features=/p' /proc/cpuinfo 2>/dev/
 setarch linux32 true >/dev/null 2>&1 && say compat32 yes
 for f in $(grep -sl '^interpreter.*qemu' /proc/sys/fs/binfmt_misc/* | xargs grep -sl '^enabled' /dev/null); do say mask "${f##*/}"; done
 say default "$DOCKER_DEFAULT_PLATFORM"
+# The answer of $r is what it prints on stdout. On stderr it may warn as well.
+ask() {
+  case "$r" in
+    docker)  docker version --format '{{.Server.Version}} {{.Server.Arch}}' ;;
+    podman)  podman info --format '{{.Version.Version}} {{.Host.Arch}} {{.Store.GraphRoot}}' ;;
+    nerdctl) nerdctl version --format '{{.Client.Version}}' && nerdctl info --format '{{.Architecture}} /var/lib/containerd' ;;
+  esac
+}
 for r in @RUNTIMES@; do
   command -v "$r" >/dev/null 2>&1 || continue
-  case "$r" in
-    docker)  v=$(docker version --format '{{.Server.Version}} {{.Server.Arch}}' 2>&1) ;;
-    podman)  v=$(podman info --format '{{.Version.Version}} {{.Host.Arch}} {{.Store.GraphRoot}}' 2>&1) ;;
-    nerdctl) v=$(nerdctl version --format '{{.Client.Version}}' 2>&1 && nerdctl info --format '{{.Architecture}} /var/lib/containerd' 2>&1) ;;
-  esac
-  if [ $? -ne 0 ]; then say refused "$r $(printf %s "$v" | tr '\n' ' ')"; continue; fi
+  v=$(ask 2>/dev/null)
+  if [ $? -ne 0 ]; then say refused "$r $(ask 2>&1 | tr '\n' ' ')"; continue; fi
   [ "$r" = docker ] && v="$v $(docker info --format '{{.DockerRootDir}}' 2>/dev/null)"
-  v=$(printf %s "$v" | tail -n 2 | tr '\n' ' ')
+  v=$(printf %s "$v" | tr '\n' ' ')
   say runtime "$r $v"
   root=/${v#*/}; root=${root% }
   while [ ! -e "$root" ]; do root=${root%/*}; root=${root:-/}; done

@@ -86,7 +86,12 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	o, err := d.script(bounded, lent+pullScript(f.Runtime, req, lent != "", req.Insecure || config.Loopback(host)))
+	hold, err := d.holdName()
+	if err != nil {
+		return Image{}, err
+	}
+	d.holding = true
+	o, err := d.script(bounded, lent+pullScript(f.Runtime, req, hold, lent != "", req.Insecure || config.Loopback(host)))
 	if err != nil {
 		return Image{}, pullEnded(bounded, ctx, err)
 	}
@@ -103,8 +108,9 @@ func pullEnded(bounded, ctx context.Context, err error) error {
 	return err
 }
 
-// pullScript ends the pull when the connection ends.
-func pullScript(runtime string, req PullRequest, lent, insecure bool) string {
+// pullScript ends the pull when the connection ends. Another run may remove the
+// image before it is held; then it is pulled once more.
+func pullScript(runtime string, req PullRequest, hold string, lent, insecure bool) string {
 	before, args := "", []string{runtime}
 	switch runtime {
 	case "docker":
@@ -132,14 +138,22 @@ func pullScript(runtime string, req PullRequest, lent, insecure bool) string {
 	args = append(args, req.Ref)
 	return fmt.Sprintf(`
 %[1]s
-%[2]s >/dev/null 3<&- & p=$!
-( while read -r _ <&3; do :; done; kill "$p" ) >/dev/null 2>&1 & l=$!
-wait "$p"; rc=$?
-kill "$l" 2>/dev/null
-wait "$l" 2>/dev/null
-[ "$rc" = 0 ] || exit "$rc"
-%[3]s
-`, before, quote(args...), quote(runtime, "image", "inspect", req.Ref))
+hold=%[4]s
+tries=0
+until
+  %[2]s >/dev/null 3<&- & p=$!
+  ( while read -r _ <&3; do :; done; kill "$p" ) >/dev/null 2>&1 & l=$!
+  wait "$p"; rc=$?
+  kill "$l" 2>/dev/null
+  wait "$l" 2>/dev/null
+  [ "$rc" = 0 ] || exit "$rc"
+  said=$(%[3]s tag %[5]s "$hold" 2>&1)
+do
+  tries=$((tries+1))
+  [ "$tries" -lt 3 ] || { printf '%%s\n' "$said" >&2; exit 1; }
+done
+%[3]s image inspect "$hold"
+`, before, quote(args...), quote(runtime), hold, quote(req.Ref))
 }
 
 // readImage reads what `image inspect` prints. The three runtimes agree on

@@ -24,6 +24,7 @@ import (
 const (
 	labelKind  = "build.archmage"       // smoke
 	labelOwner = "build.archmage.owner" // Options.Owner and the device's name
+	labelRun   = "build.archmage.run"   // Options.Run
 	labelUntil = "build.archmage.until" // seconds since 1970 by the device's clock
 )
 
@@ -158,7 +159,7 @@ func containerName() (string, error) {
 
 func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) string {
 	limit := int(req.Timeout/time.Second) + 5
-	create := []string{f.Runtime, "create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.owner()}
+	create := []string{f.Runtime, "create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.owner(), "--label", labelRun + "=" + d.opts.Run}
 	if f.Runtime == "nerdctl" { // its attach reads the log
 		create = append(create, "--platform", config.FormatPlatform(req.Platform))
 	} else {

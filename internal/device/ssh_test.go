@@ -101,6 +101,35 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// What a runtime warns about is no answer, wherever it comes.
+func TestProbeWarned(t *testing.T) {
+	t.Parallel()
+	const warn = "echo 'WARNING: Error loading config file: 9.9 /nowhere' >&2\n"
+	for runtime, answers := range map[string]string{
+		"docker":  "case $1 in version) echo 20.10 arm ;; info) echo / ;; esac\n",
+		"podman":  "echo 20.10 arm /var\n",
+		"nerdctl": "case $1 in version) echo 20.10 ;; info) echo arm / ;; esac\n",
+	} {
+		for name, text := range map[string]string{"ahead": warn + answers, "behind": answers + warn} {
+			fake := tools(t, map[string]string{
+				runtime: "#!/bin/sh\n" + text,
+				// A 32-bit userland on a 64-bit kernel, which takes what the runtime says.
+				"uname":   "#!/bin/sh\n[ \"$1\" = -m ] && echo aarch64 || echo Linux 6\n",
+				"setarch": "#!/bin/sh\nexit 0\n",
+			})
+			s := sshtest.Start(t, sshtest.Options{Env: path(fake)})
+			f, err := open(t, s, config.Device{Runtime: runtime}).Probe(t.Context())
+			if err != nil {
+				t.Errorf("%s, %s: %v", runtime, name, err)
+				continue
+			}
+			if f.Runtime != runtime || f.RuntimeVersion != "20.10" || f.Platform != "linux/arm/v7" || f.Free <= 0 {
+				t.Errorf("%s, %s: %+v", runtime, name, f)
+			}
+		}
+	}
+}
+
 func TestProbeRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -45,10 +46,14 @@ type WipedImage struct {
 	Problem string `json:"problem,omitempty"`
 	// Removed is false for what was kept, or in a dry run.
 	Removed bool `json:"removed"`
+
+	holds []string // names that runs gave it
 }
 
 // listScript prints every image and every container, one JSON array each.
 const listScript = `
+date +%s
+printf '\n%s images\n' "$MARK"
 ids=$(@RT@ image ls -a -q --no-trunc | sort -u)
 [ -n "$ids" ] && @RT@ image inspect $ids
 printf '\n%s containers\n' "$MARK"
@@ -77,6 +82,12 @@ func (d *Device) Wipe(ctx context.Context, req WipeRequest) (*WipeReport, error)
 		return nil, d.explain(ctx, err)
 	}
 	imagesJSON, containersJSON := o.parts("containers")
+	clock, imagesJSON := outcome{stdout: imagesJSON, mark: o.mark}.parts("images")
+	now, err := strconv.ParseInt(strings.TrimSpace(string(clock)), 10, 64)
+	if err != nil {
+		return nil, d.explain(ctx, fmt.Errorf("reading the device's clock: %w", err))
+	}
+	live := d.live()
 	images, err := readImages(imagesJSON)
 	if err == nil {
 		err = noteUse(images, containersJSON)
@@ -96,6 +107,11 @@ func (d *Device) Wipe(ctx context.Context, req WipeRequest) (*WipeReport, error)
 		if len(image.Names) < all {
 			image.Bytes = 0 // another repository keeps it
 		}
+		if !req.Stop && slices.ContainsFunc(image.holds, func(n string) bool { return d.inUse(n, live, now) }) {
+			image.Problem, image.Bytes = "kept: another run has just pulled it", 0
+			report.Images = append(report.Images, *image)
+			continue
+		}
 		if !req.DryRun && (len(image.UsedBy) == 0 || req.Stop) {
 			if err := d.remove(bounded, f, image, req); err != nil {
 				return report, d.explain(ctx, err)
@@ -114,7 +130,7 @@ func (d *Device) remove(ctx context.Context, f *Facts, image *WipedImage, req Wi
 	if len(image.UsedBy) > 0 {
 		fmt.Fprintf(&script, "%s >/dev/null || exit\n", quote(append([]string{f.Runtime, "rm", "-f", "-v"}, image.UsedBy...)...))
 	}
-	names := image.Names
+	names := slices.Concat(image.Names, image.holds)
 	if req.All || len(names) == 0 {
 		names = []string{"-f", image.ID}
 	}
@@ -149,7 +165,11 @@ func readImages(raw []byte) ([]WipedImage, error) {
 	for _, i := range list {
 		w := WipedImage{ID: identity(i.ID).String(), Bytes: i.Size}
 		for _, n := range append(i.RepoTags, i.RepoDigests...) {
-			if !strings.Contains(n, "<none>") {
+			switch {
+			case strings.Contains(n, "<none>"):
+			case isHold(n):
+				w.holds = append(w.holds, n)
+			case !strings.HasPrefix(n, holdRepository+"@"): // podman gives digests to all names
 				w.Names = append(w.Names, n)
 			}
 		}

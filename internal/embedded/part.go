@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -137,10 +139,14 @@ func (m *Machine) path(p Part) (string, error) {
 // compile it once. The error says what is missing and how to get it.
 func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 	program, err := m.path(p)
-	if err != nil || complete(program) {
-		return program, err
+	if err != nil {
+		return "", err
 	}
 	dir := filepath.Dir(filepath.Dir(program))
+	places := []string{m.Dirs.Cache, filepath.Dir(dir), dir, filepath.Dir(program)}
+	if ok, err := complete(program, places); ok || err != nil {
+		return program, err
+	}
 	begin := time.Now()
 	release, err := lock(ctx, dir+".lock", func() {
 		m.report(Event{Subject: string(p), Phase: Waiting, Detail: "another process compiles it"})
@@ -149,12 +155,12 @@ func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 		return "", err
 	}
 	defer release()
-	if complete(program) {
-		return program, nil
+	if ok, err := complete(program, places); ok || err != nil {
+		return program, err
 	}
 
 	src := filepath.Join(dir, "src")
-	for _, d := range []string{m.Dirs.Cache, filepath.Dir(dir), dir, src, filepath.Dir(program)} {
+	for _, d := range append(places, src) {
 		if err := private(d); err != nil {
 			return "", err
 		}
@@ -191,7 +197,27 @@ func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 	return program, nil
 }
 
-func complete(program string) bool {
-	info, err := os.Stat(program)
-	return err == nil && info.Mode().IsRegular()
+// complete reports whether the program is there to be run. One that somebody
+// else may have put there, or can change, is an error: it would run with all that
+// this user may do.
+func complete(program string, places []string) (bool, error) {
+	info, err := os.Lstat(program)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %q: %w", program, err)
+	}
+	for _, d := range places {
+		if err := private(d); err != nil {
+			return false, err
+		}
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%q is no regular file; remove it", program)
+	}
+	if uid, ok := owner(info); ok && uid != os.Getuid() {
+		return false, fmt.Errorf("%q belongs to uid %d, not to you (uid %d); remove it, or set XDG_CACHE_HOME to a directory of your own", program, uid, os.Getuid())
+	}
+	return true, nil
 }

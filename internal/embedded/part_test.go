@@ -142,3 +142,49 @@ func mustSources(t *testing.T, r recipe) map[string][]byte {
 	}
 	return files
 }
+
+// A program in the cache runs only if nobody else can have put it there.
+func TestPartOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	m := &Machine{Dirs: Dirs{Cache: filepath.Join(t.TempDir(), "archmage")}}
+	program, err := m.path(Registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Dir(program)
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Part(t.Context(), Registry); err != nil || got != program {
+		t.Errorf("one's own: %q, %v", got, err)
+	}
+	if info, err := os.Stat(bin); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("its directory stays open: %v, %v", info, err)
+	}
+	for _, path := range []string{program, bin, filepath.Dir(bin), filepath.Dir(filepath.Dir(bin)), m.Dirs.Cache} {
+		if err := os.Lchown(path, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.Part(t.Context(), Registry); err == nil || !strings.Contains(err.Error(), "belongs to uid 1") {
+			t.Errorf("%s of uid 1: %q, %v", path, got, err)
+		}
+		if err := os.Lchown(path, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/bin/true", program); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Part(t.Context(), Registry); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a link: %q, %v", got, err)
+	}
+}

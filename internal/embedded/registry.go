@@ -17,6 +17,8 @@ import (
 
 	psnet "github.com/shirou/gopsutil/v4/net"
 	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // dialLimit is how long something on this machine may take to answer.
@@ -101,7 +103,7 @@ func loopback(host string) (string, error) {
 	if strings.EqualFold(name, "localhost") {
 		ip = net.IPv4(127, 0, 0, 1)
 	}
-	if ip == nil || !ip.IsLoopback() {
+	if ip == nil || !oci.Loopback(name) {
 		return "", fmt.Errorf("address %q is not on the loopback interface: %s", host, remedy)
 	}
 	return net.JoinHostPort(ip.String(), port), nil

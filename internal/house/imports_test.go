@@ -15,17 +15,18 @@ var layers = [][]string{
 	{"release"},
 	{"build", "index", "audit", "smoke"},
 	{"reach"},
-	{"worker", "registry", "device", "rootfs"},
-	{"plan"},
+	{"worker", "registry", "device", "inputs", "rootfs"},
+	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house", "docs"}, // leaves
+	{"embedded", "sign", "ui", "house", "docs"},
+	{"oci"}, // what all see alike
 }
 
 // owners are the only components that import a library outside tests.
 var owners = map[string][]string{
 	"github.com/magefile/mage":                {"magefile", "tasks"},
-	"github.com/moby/buildkit":                {"worker", "build"},
+	"github.com/moby/buildkit":                {"worker", "build", "inputs"},
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},
 	"github.com/distribution/distribution/v3": {"embedded"},

@@ -9,6 +9,8 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Annotate writes annotations and overrides into the draft of a target. It
@@ -67,7 +69,7 @@ func (d *Draft) annotate(a Annotation) error {
 	wrap := func(err error) error {
 		return fmt.Errorf("annotating target %q with %s:%s: %w", d.Target, a.Level, a.Key, err)
 	}
-	if d.Index.MediaType == MediaTypeDockerManifestList {
+	if d.Index.MediaType == oci.MediaTypeDockerManifestList {
 		return wrap(errors.New("a manifest list of Docker's has no place for annotations; set media_types = \"oci\", or remove it"))
 	}
 	switch a.Level {

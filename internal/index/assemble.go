@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -85,7 +87,7 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: s}
 	d.Index = newIndex(ocispecs.MediaTypeImageIndex)
 	if a.Docker {
-		d.Index = newIndex(MediaTypeDockerManifestList)
+		d.Index = newIndex(oci.MediaTypeDockerManifestList)
 	}
 	seen := map[digest.Digest]string{}
 	var blobs [][]byte
@@ -213,7 +215,7 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 		return part{}, wrap(err)
 	}
 	attestations := slices.Clone(child.Attestations)
-	if isIndex(desc.MediaType) {
+	if oci.IsIndex(desc.MediaType) {
 		var inner ocispecs.Index
 		if err := json.Unmarshal(raw, &inner); err != nil {
 			return part{}, wrap(fmt.Errorf("reading index %q: %w", ref, err))
@@ -236,7 +238,7 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 		}
 		desc.Annotations = stated.Annotations
 	}
-	if !isManifest(desc.MediaType) {
+	if !oci.IsManifest(desc.MediaType) {
 		return part{}, bad("%s is no image but %q", ref, desc.MediaType)
 	}
 	p := part{desc: desc, manifest: raw}
@@ -249,67 +251,107 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 	if err != nil {
 		return part{}, bad("%s: %v; is it an image?", ref, err)
 	}
-	difference := contradicts(config, child.Platform)
+	entry := openFields(child.Platform, config)
+	difference := oci.PlatformConflict(config, entry)
 	if difference != "" && !child.repair {
 		if child.Ref != "" {
 			claim := fmt.Sprintf("source = %q, ", child.Ref)
 			if child.read != nil && child.read.stated != nil {
 				claim = "" // the index it is in says what it is for
 			}
-			return part{}, bad("the image is for something else: %s (%s); if its config is what is wrong, let it be corrected: platform %q { %srepair = true }", difference, ref, format(child.Platform), claim)
+			return part{}, bad("%s (%s); if its config is what is wrong, let it be corrected: platform %q { %srepair = true }", difference, ref, format(child.Platform), claim)
 		}
-		return part{}, bad("the image is for something else: %s (%s); check FROM --platform and what the Dockerfile copies in", difference, ref)
+		return part{}, bad("%s (%s); check FROM --platform and what the Dockerfile copies in", difference, ref)
 	}
-	p.desc.Platform = &config
+	held, err := s.readAttestations(ctx, client, child, attestations)
+	var notOne *oci.AttestationError
+	if errors.As(err, &notOne) {
+		return part{}, bad("%v; take it out of the index that holds it, and find out how it came there", notOne)
+	}
+	if err != nil {
+		return part{}, wrap(fmt.Errorf("reading its attestations: %w", err))
+	}
+	p.desc.Platform = &entry
 	if difference != "" {
 		was := p.desc.Digest
-		fixed := child.Platform
-		if p, err = p.correct(fixed); err != nil {
+		if p, err = p.correct(entry); err != nil {
 			return part{}, wrap(fmt.Errorf("repairing %q: %w", ref, err))
 		}
-		p.repaired = &Repaired{Platform: format(fixed), From: was, To: p.desc.Digest}
+		p.repaired = &Repaired{Platform: format(entry), From: was, To: p.desc.Digest}
 		if !a.StripAttestations {
-			p.repaired.Attestations = len(attestations)
+			p.repaired.Attestations = len(held)
 		}
-		attestations = nil // they are about what it was
+		held = nil // they are about what it was
 	}
-	if a.Docker && p.desc.MediaType != MediaTypeDockerManifest {
+	if a.Docker && p.desc.MediaType != oci.MediaTypeDockerManifest {
 		return part{}, bad("%s is of the OCI media type %q and media_types is \"docker\"; build it anew, or set media_types = \"oci\"", ref, p.desc.MediaType)
 	}
 	if a.StripAttestations {
 		return p, nil
 	}
-	if a.Docker && len(attestations) > 0 {
+	if a.Docker && len(held) > 0 {
 		return part{}, bad("a Docker manifest list holds no attestations; set attestations = \"strip\", or media_types = \"oci\"")
 	}
-	for _, stated := range attestations {
-		attRef, err := registry.At(child.Repository, stated.Digest)
-		if err != nil {
-			return part{}, wrap(err)
-		}
-		got, raw, err := client.Manifest(ctx, attRef)
-		if err != nil {
-			return part{}, wrap(fmt.Errorf("reading its attestation: %w", err))
-		}
-		if err := sameBytes(stated, got); err != nil {
-			return part{}, bad("attestation %s: %v", attRef, err)
-		}
-		att := part{desc: stated, manifest: raw}
-		if att.config, err = s.readConfig(ctx, client, attRef, raw); err != nil {
-			return part{}, wrap(fmt.Errorf("reading its attestation: %w", err))
-		}
-		p.attestations = append(p.attestations, att)
-	}
+	p.attestations = held
 	return p, nil
+}
+
+// openFields is the platform that an entry gets: the one asked for, and of the
+// operating system's version and features what the config says, where that was
+// left open.
+func openFields(asked, config ocispecs.Platform) ocispecs.Platform {
+	if asked.OSVersion == "" {
+		asked.OSVersion = config.OSVersion
+	}
+	if len(asked.OSFeatures) == 0 {
+		asked.OSFeatures = config.OSFeatures
+	}
+	return asked
+}
+
+// readAttestations reads the attestations of a child, also those that will be
+// left out: an entry that only calls itself one is an *oci.AttestationError.
+func (s store) readAttestations(ctx context.Context, client *registry.Client, child Child, stated []ocispecs.Descriptor) ([]part, error) {
+	parts := make([]part, 0, len(stated))
+	for _, desc := range stated {
+		ref, err := registry.At(child.Repository, desc.Digest)
+		if err != nil {
+			return nil, err
+		}
+		got, raw, err := client.Manifest(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if err := sameBytes(desc, got); err != nil {
+			return nil, &oci.AttestationError{Digest: desc.Digest, Reason: err.Error()}
+		}
+		ok, err := oci.Attestation(desc, raw)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, &oci.AttestationError{Digest: desc.Digest, Reason: "its index enters it as an image"}
+		}
+		att := part{desc: desc, manifest: raw}
+		if att.config, err = s.readConfig(ctx, client, ref, raw); err != nil {
+			return nil, err
+		}
+		parts = append(parts, att)
+	}
+	return parts, nil
 }
 
 // flatten takes the one image and its attestations out of an index.
 func flatten(inner ocispecs.Index) (image ocispecs.Descriptor, attestations []ocispecs.Descriptor, err error) {
 	var images []ocispecs.Descriptor
 	for _, desc := range inner.Manifests {
-		if isAttestation(desc) {
+		attestation, err := oci.AttestationEntry(desc)
+		switch {
+		case err != nil:
+			return image, nil, fmt.Errorf("an index that is not as BuildKit makes it: %w", err)
+		case attestation:
 			attestations = append(attestations, desc)
-		} else {
+		default:
 			images = append(images, desc)
 		}
 	}
@@ -317,7 +359,7 @@ func flatten(inner ocispecs.Index) (image ocispecs.Descriptor, attestations []oc
 		return image, nil, fmt.Errorf("an index of %d images where one was expected; name the one manifest by its digest", len(images))
 	}
 	for _, att := range attestations {
-		if subject := att.Annotations[annotationReferenceDigest]; subject != images[0].Digest.String() {
+		if subject := att.Annotations[oci.AnnotationReferenceDigest]; subject != images[0].Digest.String() {
 			return image, nil, fmt.Errorf("an index whose attestation %s is about %q, which is not in it", att.Digest, subject)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -189,7 +190,7 @@ func TestDockerMediaTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Index.MediaType != index.MediaTypeDockerManifestList || d.Descriptor.MediaType != index.MediaTypeDockerManifestList {
+	if d.Index.MediaType != oci.MediaTypeDockerManifestList || d.Descriptor.MediaType != oci.MediaTypeDockerManifestList {
 		t.Errorf("media types %q, %q", d.Index.MediaType, d.Descriptor.MediaType)
 	}
 	_, err = index.Annotate(dir, "hello", []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}}, nil)

@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -136,14 +137,14 @@ func Diff(ctx context.Context, client *registry.Client, d *Draft, ref string) (*
 // asIndex takes a single image for an index of one.
 func asIndex(ctx context.Context, client *registry.Client, ref string, desc ocispecs.Descriptor, raw []byte) (ocispecs.Index, error) {
 	var idx ocispecs.Index
-	if isIndex(desc.MediaType) {
+	if oci.IsIndex(desc.MediaType) {
 		if err := json.Unmarshal(raw, &idx); err != nil {
 			return idx, fmt.Errorf("reading index %q: %w", ref, err)
 		}
 		return idx, nil
 	}
 	var m ocispecs.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil || !isManifest(desc.MediaType) {
+	if err := json.Unmarshal(raw, &m); err != nil || !oci.IsManifest(desc.MediaType) {
 		return idx, nil // something else altogether, which shows by its media type
 	}
 	config, err := client.Blob(ctx, ref, m.Config, configLimit)
@@ -176,7 +177,7 @@ func listed(idx ocispecs.Index) []entry {
 			e.platform = format(*desc.Platform)
 		}
 		for _, att := range idx.Manifests {
-			if isAttestation(att) && att.Annotations[annotationReferenceDigest] == desc.Digest.String() {
+			if isAttestation(att) && att.Annotations[oci.AnnotationReferenceDigest] == desc.Digest.String() {
 				e.attestations = append(e.attestations, att.Digest.String())
 			}
 		}
@@ -208,7 +209,7 @@ func (d *Draft) compareChild(ctx context.Context, client *registry.Client, ref s
 	c.add("platform", platformText(from.desc.Platform), platformText(to.desc.Platform))
 	c.add("media type", from.desc.MediaType, to.desc.MediaType)
 	c.add("attestations", strings.Join(from.attestations, " "), strings.Join(to.attestations, " "))
-	if c.From != c.To && isManifest(from.desc.MediaType) {
+	if c.From != c.To && oci.IsManifest(from.desc.MediaType) {
 		old, oldConfig, err := published(ctx, client, ref, from.desc.Digest)
 		if err != nil {
 			return nil, err

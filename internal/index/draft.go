@@ -11,21 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// Media types of Docker's image format.
-// https://distribution.github.io/distribution/spec/manifest-v2-2/
-const (
-	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
-	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
-)
-
-// Annotations by which BuildKit ties an attestation manifest to its image.
-// https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
-const (
-	annotationReferenceType   = "vnd.docker.reference.type"
-	annotationReferenceDigest = "vnd.docker.reference.digest"
-	attestationManifest       = "attestation-manifest"
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Annotations of a draft's descriptor in the layout's index.json. They stay on
@@ -204,14 +191,9 @@ func newIndex(mediaType string) ocispecs.Index {
 	return ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType, Manifests: []ocispecs.Descriptor{}}
 }
 
+// isAttestation is for entries of an index whose content was judged when it was
+// assembled, or is only shown.
 func isAttestation(desc ocispecs.Descriptor) bool {
-	return desc.Annotations[annotationReferenceType] == attestationManifest
-}
-
-func isIndex(mediaType string) bool {
-	return mediaType == ocispecs.MediaTypeImageIndex || mediaType == MediaTypeDockerManifestList
-}
-
-func isManifest(mediaType string) bool {
-	return mediaType == ocispecs.MediaTypeImageManifest || mediaType == MediaTypeDockerManifest
+	ok, err := oci.AttestationEntry(desc)
+	return ok && err == nil
 }

@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -22,49 +23,17 @@ type Tagging struct {
 	Tags []string
 }
 
-// Move is one tag on its way from one digest to another. It is what a record
-// keeps, and all that Promote needs.
-type Move struct {
-	// Target is the target the tag is of.
-	Target string `json:"target"`
-	// Tag is the full reference.
-	Tag string `json:"tag"`
-	// Platform is set for the tag of one architecture.
-	Platform string `json:"platform,omitempty"`
-	// Digest is what the tag shall name; "" if it shall not exist.
-	Digest digest.Digest `json:"digest"`
-	// Previous is what the tag named before; "" if it did not exist.
-	Previous digest.Digest `json:"previous,omitempty"`
-}
-
 // Moves plans the tags of all targets in the order they will move: those of
-// one architecture, then the others, "latest" and its like last. Each tag's
-// present digest is read from its registry. Nothing is written: keep the
-// result (a rollback needs it), then call Promote.
+// one architecture, then the others, "latest" and its like last. Nothing is read
+// or written: Promote does.
 //
 // archTags is a template of the tag for one platform, with {tag}, {os},
 // {arch} and {variant}: "{tag}-{arch}{variant}" gives 1.2-armv6. "" makes none.
 // A tag that one of the draft's sources was resolved from stays as it is.
-func Moves(ctx context.Context, client *registry.Client, taggings []Tagging, archTags string) ([]Move, error) {
-	moves, err := plan(taggings, archTags)
-	if err != nil {
-		return nil, err
-	}
-	present, err := heads(ctx, client, moves)
-	if err != nil {
-		return nil, fmt.Errorf("reading what the tags name now: %w", err)
-	}
-	for i := range moves {
-		moves[i].Previous = present[i]
-	}
-	return moves, nil
-}
-
-// plan lists the moves in order, without asking a registry.
-func plan(taggings []Tagging, archTags string) ([]Move, error) {
-	var moves []Move
-	taken := map[string]Move{}
-	add := func(m Move) error {
+func Moves(taggings []Tagging, archTags string) ([]journal.Move, error) {
+	var moves []journal.Move
+	taken := map[string]journal.Move{}
+	add := func(m journal.Move) error {
 		if other, twice := taken[m.Tag]; twice {
 			return fmt.Errorf("tagging %q: it is wanted by %s and by %s; give one of them another tag, or change arch_tags", m.Tag, wanter(other), wanter(m))
 		}
@@ -88,7 +57,7 @@ func plan(taggings []Tagging, archTags string) ([]Move, error) {
 				continue
 			}
 			seen[ref] = true
-			if err := add(Move{Target: t.Draft.Target, Tag: ref, Digest: t.Draft.Descriptor.Digest}); err != nil {
+			if err := add(journal.Move{Target: t.Draft.Target, Tag: ref, Digest: t.Draft.Descriptor.Digest}); err != nil {
 				return nil, err
 			}
 			if archTags == "" {
@@ -102,40 +71,47 @@ func plan(taggings []Tagging, archTags string) ([]Move, error) {
 				if slices.Contains(t.Draft.refs, repo+":"+name) {
 					continue // the source's own tag, which may name its attestations too
 				}
-				m := Move{Target: t.Draft.Target, Tag: repo + ":" + name, Platform: format(*child.Platform), Digest: child.Digest}
+				m := journal.Move{Target: t.Draft.Target, Tag: repo + ":" + name, Platform: format(*child.Platform), Digest: child.Digest}
 				if err := add(m); err != nil {
 					return nil, err
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(moves, func(a, b Move) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(moves, func(a, b journal.Move) int { return a.Rank() - b.Rank() })
 	return moves, nil
 }
 
-func wanter(m Move) string {
+func wanter(m journal.Move) string {
 	if m.Platform != "" {
 		return fmt.Sprintf("platform %q of target %q", m.Platform, m.Target)
 	}
 	return fmt.Sprintf("target %q", m.Target)
 }
 
-// rankRemoved is the rank of tags that go away.
-const rankRemoved = 3
-
-// rank orders moves: what people pull by default goes last, but for what goes
-// away.
-func (m Move) rank() int {
-	tag := m.Tag[strings.LastIndex(m.Tag, ":")+1:]
-	switch {
-	case m.Digest == "":
-		return rankRemoved
-	case m.Platform != "":
-		return 0
-	case tag == "latest" || strings.HasPrefix(tag, "latest-") || strings.HasSuffix(tag, "-latest"):
-		return 2
+// ArchTags are the tags of single platforms that a tag has by a template, as
+// full references: what Moves will move for it.
+func ArchTags(template, ref string, ps []ocispecs.Platform) ([]string, error) {
+	if template == "" {
+		return nil, nil
 	}
-	return 1
+	repo, err := registry.Repository(ref)
+	if err != nil {
+		return nil, err
+	}
+	tag, err := registry.Tag(ref)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range ps {
+		name, err := archTag(template, tag, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, repo+":"+name)
+	}
+	return out, nil
 }
 
 // archTag fills in the template of a platform's tag.
@@ -148,8 +124,25 @@ func archTag(template, tag string, p ocispecs.Platform) (string, error) {
 	return name, nil
 }
 
+// Point reads what tags point to now, all at once; "" for nothing.
+func Point(ctx context.Context, client *registry.Client, tags []string) (journal.Tags, error) {
+	moves := make([]journal.Move, len(tags))
+	for i, tag := range tags {
+		moves[i].Tag = tag
+	}
+	present, err := heads(ctx, client, moves)
+	if err != nil {
+		return nil, fmt.Errorf("reading what the tags point to now: %w", err)
+	}
+	out := journal.Tags{}
+	for i, tag := range tags {
+		out[tag] = present[i]
+	}
+	return out, nil
+}
+
 // heads returns what each move's tag names now, "" for nothing.
-func heads(ctx context.Context, client *registry.Client, moves []Move) ([]digest.Digest, error) {
+func heads(ctx context.Context, client *registry.Client, moves []journal.Move) ([]digest.Digest, error) {
 	present := make([]digest.Digest, len(moves))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(client.Jobs())

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Override sets platform fields of an image's descriptor, or says which image
@@ -60,25 +61,6 @@ func (o Override) apply(p ocispecs.Platform) ocispecs.Platform {
 	return p
 }
 
-// denies tells what of a config a descriptor's platform contradicts; "" if
-// nothing. A field that one of them leaves open contradicts nothing, but for
-// features, which an image needs all of.
-func denies(config, p ocispecs.Platform) string {
-	c, w := platforms.Normalize(config), platforms.Normalize(p)
-	switch {
-	case c.OS != w.OS || c.Architecture != w.Architecture || c.Variant != w.Variant:
-		return fmt.Sprintf("the platform %s contradicts the image's config, which says %s", platforms.Format(w), platforms.Format(c))
-	case p.OSVersion != "" && config.OSVersion != "" && config.OSVersion != p.OSVersion:
-		return fmt.Sprintf("os_version %q contradicts the image's config, which says %q", p.OSVersion, config.OSVersion)
-	}
-	for _, feature := range config.OSFeatures {
-		if !slices.Contains(p.OSFeatures, feature) {
-			return fmt.Sprintf("os_features %q leave out %q, which the image's config needs", p.OSFeatures, feature)
-		}
-	}
-	return ""
-}
-
 // override lays fields over the descriptors that they are for and returns the
 // blobs of the children it had to make.
 func (d *Draft) override(o Override) ([][]byte, error) {
@@ -106,7 +88,7 @@ func (d *Draft) override(o Override) ([][]byte, error) {
 		if p.OS == "" || p.Architecture == "" {
 			return nil, &PlatformError{d.Target, name, "the platform of a descriptor must have an os and an architecture; set them to another value instead of clearing them"}
 		}
-		reason := denies(config, p)
+		reason := oci.PlatformConflict(config, p)
 		if reason != "" && !o.Repair {
 			return nil, &PlatformError{d.Target, name, reason + "; remove the override, build from another base, or set repair = true to write a corrected config"}
 		}
@@ -123,7 +105,7 @@ func (d *Draft) override(o Override) ([][]byte, error) {
 		manifests = append(manifests, desc)
 	}
 	d.Index.Manifests = slices.DeleteFunc(manifests, func(desc ocispecs.Descriptor) bool {
-		i, orphan := gone[desc.Annotations[annotationReferenceDigest]]
+		i, orphan := gone[desc.Annotations[oci.AnnotationReferenceDigest]]
 		if orphan = orphan && isAttestation(desc); orphan {
 			d.repaired[i].Attestations++
 		}

@@ -38,29 +38,6 @@ func configPlatform(raw []byte) (ocispecs.Platform, error) {
 	return platforms.Normalize(image.Platform), nil
 }
 
-// contradicts tells how a config's platform differs from the one asked for;
-// "" if it does not. os.version and os.features are compared where asked for.
-func contradicts(config, want ocispecs.Platform) string {
-	c, w := config, want
-	if w.OSVersion == "" {
-		c.OSVersion = ""
-	}
-	if platforms.FormatAll(withoutFeatures(c)) != platforms.FormatAll(withoutFeatures(w)) {
-		return fmt.Sprintf("its config says %s", format(c))
-	}
-	for _, feature := range w.OSFeatures {
-		if !slices.Contains(config.OSFeatures, feature) {
-			return fmt.Sprintf("its config does not have the os feature %q", feature)
-		}
-	}
-	return ""
-}
-
-func withoutFeatures(p ocispecs.Platform) ocispecs.Platform {
-	p.OSFeatures = nil
-	return p
-}
-
 // normalized is platforms.Normalize, which keeps what the caller holds.
 func normalized(p ocispecs.Platform) ocispecs.Platform {
 	p.OSFeatures = slices.Clone(p.OSFeatures)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,21 +14,64 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
-// ConflictError says that another release moved a tag since it was read.
-type ConflictError struct {
-	// Tag is the full reference.
-	Tag string
-	// Previous is what it named when the moves were planned, Found what it
-	// names now; "" for nothing.
-	Previous, Found digest.Digest
-}
+// ConflictError reports tags that another release moved since this one began.
+// No tag was written.
+type ConflictError struct{ Tags []journal.Found }
 
 // Error implements error.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("tag %q was moved meanwhile, by another release: it named %s and names %s now; this release moved none of its tags: look at what was released, then release again", e.Tag, orNothing(e.Previous), orNothing(e.Found))
+	if len(e.Tags) == 1 {
+		f := e.Tags[0]
+		return fmt.Sprintf("tag %q was moved meanwhile, by another release: it pointed to %s and points to %s now; this release moved none of its tags", f.Tag, orNothing(f.Want), orNothing(f.Now))
+	}
+	lines := []string{fmt.Sprintf("%d tags were moved meanwhile, by another release; this release moved none of its tags", len(e.Tags))}
+	for _, f := range e.Tags {
+		lines = append(lines, fmt.Sprintf("%s pointed to %s and points to %s now", f.Tag, orNothing(f.Want), orNothing(f.Now)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Remedy is what to do next.
+func (e *ConflictError) Remedy() string {
+	return "look at what was released (`mage inspect -ref=TAG`), then run the command again, or with -force to move the tags over it"
+}
+
+// UnsettledError reports tags that do not point to what they shall after a
+// promotion, or of which nobody knows: they could not be read back, or another
+// release moved them each time.
+type UnsettledError struct {
+	Tags []journal.Found
+	// Unread tags could not be read.
+	Unread []string
+	Err    error
+}
+
+// Error implements error.
+func (e *UnsettledError) Error() string {
+	var lines []string
+	if e.Err != nil {
+		lines = append(lines, fmt.Sprintf("the tags were moved, but it is not certain what they point to now: %v", e.Err))
+		lines = append(lines, e.Unread...)
+	}
+	if len(e.Tags) > 0 {
+		lines = append(lines, "another release moves the same tags at the same time")
+	}
+	for _, f := range e.Tags {
+		lines = append(lines, fmt.Sprintf("%s points to %s, not to %s", f.Tag, orNothing(f.Now), orNothing(f.Want)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives why the tags could not be read.
+func (e *UnsettledError) Unwrap() error { return e.Err }
+
+// Remedy is what to do next.
+func (e *UnsettledError) Remedy() string {
+	return "run the same command again: it looks at the tags first, and ends what is open"
 }
 
 func orNothing(d digest.Digest) string {
@@ -39,95 +83,115 @@ func orNothing(d digest.Digest) string {
 
 // Promotion says how tags are moved.
 type Promotion struct {
+	// Before is what tags pointed to when the release began: one that points
+	// to something else now is in conflict. A tag that is not in it is not.
+	Before journal.Tags
 	// Force moves tags that another release moved meanwhile.
 	Force bool
-	// Pause is the least time after which the tags are read again, to find a
-	// release that moved them at the same moment; 0 means 150 ms on this
-	// machine and half a second elsewhere. It is four times what the slowest
-	// move took, if that is more.
-	Pause time.Duration
-	// Moving is called before each write, one at a time, so that a journal
+	// Begin is called once, when the tags were read and before the first of
+	// them is written, with what they point to as Previous, so that a journal
 	// can hold it; an error stops the promotion. It may be nil.
-	Moving func(Move) error
+	Begin func([]journal.Move) error
 }
 
-// Promote moves tags to manifests that Upload brought, in the order of Moves.
-// All tags are read first: if one names neither what it named before nor what
-// it shall name, nothing moves (ConflictError); each is read again right before
-// it is written. A tag that is there already is not written, so an immutable
-// one that has its digest is well. A move without a digest removes its tag,
-// after all others; where the registry does not, the rest is done all the same
-// and an UntagError names the tags.
+// rounds is how often a promotion writes its tags again that another release
+// moved at the same time.
+const rounds = 10
+
+// Promote moves tags to manifests that Upload brought, rank by rank (see
+// journal.Move), and returns the moves with what the tags pointed to as
+// Previous. All tags are read first: if another release moved one since Before
+// was read, nothing moves (ConflictError). A tag that is there already is not
+// written, so an immutable one that has its digest is fine. A move without a
+// digest removes its tag, after all others; where the registry does not, the
+// rest is done all the same and an UntagError lists the tags.
 //
-// Of releases that move the same tags at once one wins whole, or none does; the
-// moves of any other are taken back, and it gets a ConflictError.
+// Registries have no exchange that compares, so two promotions at one moment
+// may not see each other. All tags are read back at once; if there is a mixture
+// of two, this one writes its tags again, after a random wait. The last to write
+// anything reads after that, so one of the two is there whole in the end, as if
+// it had come second.
 //
-// If a move fails, or the context ends, those made before are taken back: all
-// tags are as they were, or a HalfMovedError names those that are not.
-func Promote(ctx context.Context, client *registry.Client, moves []Move, p Promotion) error {
+// If a write fails, or the context ends before the last rank, what was moved is
+// put back: all tags are as they were, or a HalfMovedError tells where each is.
+// After an UnsettledError nothing was put back.
+func Promote(ctx context.Context, client *registry.Client, moves []journal.Move, p Promotion) ([]journal.Move, error) {
 	present, err := heads(ctx, client, moves)
 	if err != nil {
-		return fmt.Errorf("reading what the tags name now: %w", err)
+		return nil, fmt.Errorf("reading what the tags point to now: %w", err)
 	}
-	var conflicts []error
-	r := &promoter{client: client, Promotion: p}
+	now := journal.Tags{}
+	found := make([]journal.Move, len(moves))
 	for i, m := range moves {
-		if present[i] == m.Digest {
-			continue
+		now[m.Tag] = present[i]
+		m.Previous = present[i]
+		found[i] = m
+	}
+	if conflicts := journal.Conflicts(moves, p.Before, now); len(conflicts) > 0 && !p.Force {
+		return found, &ConflictError{Tags: conflicts}
+	}
+	due := journal.Due(found, now)
+	if len(due) == 0 {
+		return found, nil
+	}
+	r := &promoter{client: client, due: due, attempted: make([]atomic.Bool, len(due)), kept: journal.Tags{}}
+	if r.manifests, err = fetchManifests(ctx, client, due); err != nil {
+		return found, err
+	}
+	if p.Begin != nil {
+		if err := p.Begin(found); err != nil {
+			return found, err
 		}
-		if present[i] != m.Previous && !p.Force {
-			conflicts = append(conflicts, &ConflictError{Tag: m.Tag, Previous: m.Previous, Found: present[i]})
-		}
-		r.due, r.before = append(r.due, m), append(r.before, present[i])
 	}
-	if len(conflicts) > 0 {
-		return errors.Join(conflicts...)
-	}
-	if r.manifests, err = fetchManifests(ctx, client, r.due); err != nil {
-		return err
-	}
-	r.attempted, r.kept = make([]*Move, len(r.due)), make([]digest.Digest, len(r.due))
 	if err := r.all(ctx); err != nil {
-		return restore(ctx, client, r.attempted, err)
+		var begun []journal.Move
+		for i := range due {
+			if r.attempted[i].Load() {
+				begun = append(begun, due[i])
+			}
+		}
+		return found, restore(ctx, client, begun, err)
 	}
-	if err := r.settle(ctx); err != nil {
-		return restore(ctx, client, r.attempted, err)
+	if err := r.readBack(ctx, found); err != nil {
+		return found, err
 	}
-	return r.untagged()
+	return found, r.untagged(found)
 }
 
-// promoter moves the tags that do not name yet what they shall.
+// promoter moves the tags that do not point yet to what they shall.
 type promoter struct {
-	Promotion
 	client    *registry.Client
-	due       []Move
-	before    []digest.Digest // what each of due named
+	due       []journal.Move
 	manifests []rawManifest
+	attempted []atomic.Bool // of due
 
-	mu        sync.Mutex
-	attempted []*Move         // of due, nil where nothing was written
-	kept      []digest.Digest // of due, what a registry that removes no tags still names
-	keptWhy   error
-	slowest   time.Duration // from reading a tag to its having moved
+	mu      sync.Mutex
+	kept    journal.Tags // what a registry that removes no tags still has
+	keptWhy error
 }
 
 // all makes the moves, rank by rank.
 func (r *promoter) all(ctx context.Context) error {
-	for rank := 0; rank <= rankRemoved; rank++ {
+	for rank := 0; rank <= journal.LastRank; rank++ {
 		// One failure starts no more moves, but ends none that is under way:
-		// what was cut off may still arrive after it was taken back.
+		// what was cut off may still arrive after it was put back.
 		var g errgroup.Group
 		var failed atomic.Bool
 		g.SetLimit(r.client.Jobs())
 		for i, m := range r.due {
-			if m.rank() != rank {
+			if m.Rank() != rank {
 				continue
+			}
+			if ctx.Err() != nil { // interrupted while tags move
+				_ = g.Wait() // what is under way ends; the interruption is the cause
+				return context.Cause(ctx)
 			}
 			g.Go(func() error {
 				if failed.Load() {
 					return nil
 				}
-				err := r.move(ctx, i, r.Force)
+				r.attempted[i].Store(true)
+				err := r.put(ctx, i)
 				if err != nil {
 					failed.Store(true)
 				}
@@ -138,69 +202,25 @@ func (r *promoter) all(ctx context.Context) error {
 			return err
 		}
 	}
-	if ctx.Err() != nil { // interrupted while tags moved
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// move makes one move, unless it is made already. Over what another release has
-// written it is made only if that is wanted.
-func (r *promoter) move(ctx context.Context, i int, over bool) error {
-	m := r.due[i]
-	began := time.Now()
-	// Once more: a registry has no exchange that compares, so the time in
-	// which another release goes unseen is kept short.
-	now, err := head(ctx, r.client, m.Tag)
-	if err != nil {
-		return fmt.Errorf("reading what tag %q names now: %w", m.Tag, err)
-	}
-	if now == m.Digest {
-		return nil
-	}
-	if now != r.before[i] && !over {
-		return &ConflictError{Tag: m.Tag, Previous: r.before[i], Found: now}
-	}
-	if err := r.note(i, now); err != nil {
-		return err
-	}
-	err = r.put(ctx, i)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.slowest = max(r.slowest, time.Since(began))
-	var e *registry.Error
-	if m.Digest == "" && errors.As(err, &e) && e.Kind == registry.Unsupported {
-		r.kept[i], r.keptWhy = now, cmp.Or(r.keptWhy, err)
-		return nil
-	}
-	return err
-}
-
-// note keeps a move before it is made, so that it can be taken back.
-func (r *promoter) note(i int, now digest.Digest) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.due[i]
-	if r.Moving != nil {
-		if err := r.Moving(m); err != nil {
-			return fmt.Errorf("recording the move of tag %q: %w", m.Tag, err)
-		}
-	}
-	if r.attempted[i] == nil {
-		m.Previous = now // with Force another than was planned
-		r.attempted[i] = &m
-	}
 	return nil
 }
 
 // put writes a tag. An interruption does not cut it off: it would arrive after
-// it was taken back.
+// it was put back.
 func (r *promoter) put(ctx context.Context, i int) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
+	ctx, cancel := insist(ctx, restoreTime)
 	defer cancel()
 	m := r.due[i]
 	if m.Digest == "" {
-		if err := r.client.Untag(ctx, m.Tag); err != nil {
+		err := r.client.Untag(ctx, m.Tag)
+		var e *registry.Error
+		if errors.As(err, &e) && e.Kind == registry.Unsupported {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.kept[m.Tag], r.keptWhy = m.Previous, cmp.Or(r.keptWhy, err)
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("removing tag %q: %w", m.Tag, err)
 		}
 		return nil
@@ -217,12 +237,72 @@ func (r *promoter) put(ctx context.Context, i int) error {
 	return fmt.Errorf("moving tag %q to %s: %w", m.Tag, m.Digest, err)
 }
 
+// readBack reads every tag of the promotion, and writes those again that
+// another release moved at the same time. The moves are made, so an
+// interruption waits for it.
+func (r *promoter) readBack(ctx context.Context, moves []journal.Move) error {
+	ctx, cancel := insist(ctx, restoreTime+time.Duration(len(moves))*restoreTime/100)
+	defer cancel()
+	made := r.due
+	unread := func(err error) error {
+		e := &UnsettledError{Err: err}
+		for _, m := range made {
+			e.Unread = append(e.Unread, fmt.Sprintf("%s was moved from %s to %s", m.Tag, orNothing(m.Previous), orNothing(m.Digest)))
+		}
+		return e
+	}
+	look := func() ([]journal.Found, error) {
+		now, err := read(ctx, r.client, moves)
+		if err != nil {
+			return nil, err
+		}
+		for tag, d := range r.kept {
+			if now[tag] == d {
+				now[tag] = "" // told as an UntagError
+			}
+		}
+		r.due = journal.Due(moves, now)
+		return journal.Misplaced(moves, now), nil
+	}
+	began := time.Now()
+	for round := 0; ; round++ {
+		wrong, err := look()
+		// Two that write again at once would go on for ever; a random wait lets
+		// one of them be the last.
+		if len(wrong) > 0 && round > 0 && err == nil {
+			timer := time.NewTimer(rand.N(time.Since(began) + time.Millisecond))
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-timer.C:
+				wrong, err = look()
+			}
+			timer.Stop()
+		}
+		switch {
+		case err != nil:
+			return unread(err)
+		case len(wrong) == 0:
+			return nil
+		case round == rounds:
+			return &UnsettledError{Tags: wrong}
+		}
+		if r.manifests, err = fetchManifests(ctx, r.client, r.due); err != nil {
+			return unread(err)
+		}
+		r.attempted = make([]atomic.Bool, len(r.due))
+		if err := r.all(ctx); err != nil {
+			return unread(err)
+		}
+	}
+}
+
 // untagged is an UntagError if tags could not be removed.
-func (r *promoter) untagged() error {
+func (r *promoter) untagged(moves []journal.Move) error {
 	var e UntagError
-	for i, d := range r.kept {
-		if d != "" {
-			e.Tags, e.Digests, e.Err = append(e.Tags, r.due[i].Tag), append(e.Digests, d), r.keptWhy
+	for _, m := range moves {
+		if d, ok := r.kept[m.Tag]; ok {
+			e.Tags, e.Digests, e.Err = append(e.Tags, m.Tag), append(e.Digests, d), r.keptWhy
 		}
 	}
 	if len(e.Tags) == 0 {
@@ -236,16 +316,16 @@ type rawManifest struct {
 	raw       []byte
 }
 
-// fetchManifests reads what the tags will name from the repositories they are
-// in, each once: what is tagged was there the moment before.
-func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) ([]rawManifest, error) {
+// fetchManifests reads what the tags will point to from the repositories they
+// are in, each once: what is tagged was there the moment before.
+func fetchManifests(ctx context.Context, client *registry.Client, moves []journal.Move) ([]rawManifest, error) {
 	first := map[string]int{}
 	at := make([]string, len(moves))
 	for i, m := range moves {
 		if m.Digest == "" {
 			continue
 		}
-		ref, err := registry.At(m.Tag[:strings.LastIndex(m.Tag, ":")], m.Digest)
+		ref, err := registry.At(m.Repository(), m.Digest)
 		if err != nil {
 			return nil, err
 		}
@@ -261,7 +341,7 @@ func fetchManifests(ctx context.Context, client *registry.Client, moves []Move) 
 		g.Go(func() error {
 			desc, raw, err := client.Manifest(gctx, ref)
 			if err != nil {
-				return fmt.Errorf("reading what tag %q shall name: %w", moves[i].Tag, err)
+				return fmt.Errorf("reading what tag %q shall point to: %w", moves[i].Tag, err)
 			}
 			manifests[i] = rawManifest{mediaType: desc.MediaType, raw: raw}
 			return nil

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -21,10 +21,9 @@ func TestMovesOrder(t *testing.T) {
 	client, dir := newClient(t), t.TempDir()
 	repo := registrytest.Serve(t) + "/hello"
 	d, _ := assembled(t, client, dir, repo, true)
-	before := registrytest.Put(t, repo, "1.2", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
 	second := *d
 	second.Target = "second"
-	moves, err := index.Moves(t.Context(), client, []index.Tagging{
+	moves, err := index.Moves([]index.Tagging{
 		{Draft: d, Tags: []string{repo + ":latest", repo + ":1.2", repo + ":1.2", repo + ":latest-slim"}},
 		{Draft: &second, Tags: []string{repo + "-2:edge", repo + "-2"}},
 	}, "{tag}-{arch}{variant}")
@@ -44,15 +43,6 @@ func TestMovesOrder(t *testing.T) {
 	want = append(want, "hello :1.2", "second -2:edge", "hello :latest", "hello :latest-slim", "second -2:latest")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
-	}
-	for _, m := range moves {
-		want := digest.Digest("")
-		if m.Tag == repo+":1.2" {
-			want = before.Digest
-		}
-		if m.Previous != want {
-			t.Errorf("%s was %q, want %q", m.Tag, m.Previous, want)
-		}
 	}
 }
 
@@ -79,7 +69,7 @@ func TestMovesRefuse(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := index.Moves(t.Context(), client, tt.taggings, tt.template)
+			_, err := index.Moves(tt.taggings, tt.template)
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error %v, want %q", err, tt.says)
 			}
@@ -96,16 +86,24 @@ func TestConflict(t *testing.T) {
 	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := index.Point(ctx, client, []string{repo + ":1", repo + ":latest"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	theirs := registrytest.Put(t, repo, "latest", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
 	traffic.reset()
-	err = index.Promote(ctx, client, moves, index.Promotion{})
+	_, err = index.Promote(ctx, client, moves, index.Promotion{Before: before})
 	var conflict *index.ConflictError
-	if !errors.As(err, &conflict) || conflict.Tag != repo+":latest" || conflict.Found != theirs.Digest {
+	want := []journal.Found{{Tag: repo + ":latest", Now: theirs.Digest}}
+	if !errors.As(err, &conflict) {
 		t.Fatalf("error %v", err)
+	}
+	if diff := cmp.Diff(want, conflict.Tags); diff != "" {
+		t.Error(diff)
 	}
 	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
 		t.Errorf("in spite of the conflict it wrote %q", puts)
@@ -113,20 +111,15 @@ func TestConflict(t *testing.T) {
 	if err := index.Verify(ctx, client, moves); err == nil || !strings.Contains(err.Error(), repo+":latest") || !strings.Contains(err.Error(), repo+":1") {
 		t.Errorf("verifying tags that did not move: %v", err)
 	}
-	if err := index.Promote(ctx, client, moves, index.Promotion{Force: true}); err != nil {
+	found, err := index.Promote(ctx, client, moves, index.Promotion{Before: before, Force: true})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if found[1].Previous != theirs.Digest {
+		t.Errorf("what was overwritten is told as %s, want %s", found[1].Previous, theirs.Digest)
 	}
 	if err := index.Verify(ctx, client, moves); err != nil {
 		t.Error(err)
-	}
-
-	// The way back: the same moves the other way round.
-	back := []index.Move{{Target: "hello", Tag: repo + ":latest", Digest: theirs.Digest, Previous: d.Descriptor.Digest}}
-	if err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
-		t.Fatal(err)
-	}
-	if desc, err := client.Head(ctx, repo+":latest"); err != nil || desc.Digest != theirs.Digest {
-		t.Errorf("latest is %s, %v", desc.Digest, err)
 	}
 }
 
@@ -139,14 +132,14 @@ func TestJournalStopsPromotion(t *testing.T) {
 	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	traffic.reset()
 	full := errors.New("no space left")
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(index.Move) error { return full }})
-	if !errors.Is(err, full) || !strings.Contains(err.Error(), repo+":1") {
+	_, err = index.Promote(ctx, client, moves, index.Promotion{Begin: func([]journal.Move) error { return full }})
+	if !errors.Is(err, full) {
 		t.Errorf("error %v", err)
 	}
 	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -55,17 +56,16 @@ func PushReferrer(ctx context.Context, client *registry.Client, repo string, sub
 		have, err := Referrers(ctx, client, repo, subject.Digest, artifactType)
 		return slices.ContainsFunc(have, func(desc ocispecs.Descriptor) bool { return desc.Digest == d }), err
 	}
-	if there, err := listed(); err == nil && there {
-		return d, nil
-	}
+	g, gctx := errgroup.WithContext(ctx)
 	for _, blob := range []struct {
 		desc ocispecs.Descriptor
 		data []byte
 	}{{empty, ocispecs.DescriptorEmptyJSON.Data}, {layer, data}} {
 		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob.data)), nil }
-		if err := client.PutBlob(ctx, repo, blob.desc, open); err != nil {
-			return "", wrap(err)
-		}
+		g.Go(func() error { return client.PutBlob(gctx, repo, blob.desc, open) })
+	}
+	if err := g.Wait(); err != nil {
+		return "", wrap(err)
 	}
 	for range referrerAttempts {
 		desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: d, Size: int64(len(raw))}

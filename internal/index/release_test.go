@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
@@ -164,22 +165,22 @@ func TestFromDraftToTags(t *testing.T) {
 		}
 	}
 
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	traffic.reset()
-	var journal []string
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
-		journal = append(journal, m.Tag)
+	var noted []journal.Move
+	moves, err = index.Promote(ctx, client, moves, index.Promotion{Begin: func(m []journal.Move) error {
+		noted = m
 		return nil
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	puts := traffic.matching(http.MethodPut, "/manifests/")
-	if want := 3 * 5; len(puts) != want || len(journal) != want {
-		t.Errorf("%d writes and %d journal entries, want %d", len(puts), len(journal), want)
+	if want := 3 * 5; len(puts) != want || len(noted) != want {
+		t.Errorf("%d writes and %d journal entries, want %d", len(puts), len(noted), want)
 	}
 	if last := puts[len(puts)-1]; !strings.HasSuffix(last, "/hello/manifests/latest") {
 		t.Errorf("the last write is %s, want latest", last)
@@ -208,7 +209,10 @@ func TestFromDraftToTags(t *testing.T) {
 	if heads := traffic.matching(http.MethodHead, "/manifests/"); len(heads) != 2*(8+1) {
 		t.Errorf("an upload of what is there asks %d times, want one a manifest and repository, 18", len(heads))
 	}
-	again, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: tags}}, "{tag}-{arch}{variant}")
+	again, err := index.Promote(ctx, client, moves, index.Promotion{Begin: func([]journal.Move) error {
+		t.Error("a second promotion begins to write")
+		return nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,9 +220,6 @@ func TestFromDraftToTags(t *testing.T) {
 		if m.Previous != m.Digest {
 			t.Errorf("%s: previous is %q after the promotion", m.Tag, m.Previous)
 		}
-	}
-	if err := index.Promote(ctx, client, again, index.Promotion{}); err != nil {
-		t.Fatal(err)
 	}
 	if puts := traffic.matching(http.MethodPut, ""); len(puts) != 0 {
 		t.Errorf("a second run wrote %q", puts)

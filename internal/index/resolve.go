@@ -10,6 +10,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -23,13 +24,6 @@ type SourceError struct {
 
 // Error implements error.
 func (e *SourceError) Error() string { return fmt.Sprintf("source %q: %s", e.Ref, e.Reason) }
-
-// imageConfigs are the configs that an image has; anything else that a
-// manifest may name is an artifact of another kind.
-var imageConfigs = map[string]bool{
-	ocispecs.MediaTypeImageConfig:                    true,
-	"application/vnd.docker.container.image.v1+json": true,
-}
 
 // otherKinds names what users take for images by mistake.
 var otherKinds = map[string]string{
@@ -121,7 +115,7 @@ func (r *resolver) walk(ctx context.Context, at string, stated *ocispecs.Descrip
 		}
 	}
 	switch {
-	case isManifest(desc.MediaType):
+	case oci.IsManifest(desc.MediaType):
 		child := Child{Ref: r.ref, Repository: r.repo, Digest: desc.Digest, read: &part{desc: desc, manifest: raw}}
 		if stated != nil {
 			child.read.desc.Annotations = stated.Annotations
@@ -129,7 +123,7 @@ func (r *resolver) walk(ctx context.Context, at string, stated *ocispecs.Descrip
 		}
 		r.found = append(r.found, child)
 		return nil
-	case isIndex(desc.MediaType):
+	case oci.IsIndex(desc.MediaType):
 		if depth == 0 {
 			return r.bad("it is an index of indexes more than %d deep; name its images by their digests", indexDepth)
 		}
@@ -146,11 +140,17 @@ func (r *resolver) entries(ctx context.Context, raw []byte, depth int) error {
 		return r.bad("its index is not readable: %v; push it again", err)
 	}
 	first := len(r.found)
+	var attestations []ocispecs.Descriptor
 	for _, desc := range idx.Manifests {
-		if isAttestation(desc) {
+		attestation, err := oci.AttestationEntry(desc)
+		if err != nil {
+			return r.bad("in its index, %v; name the images in it that you mean by their digests", err)
+		}
+		if attestation {
+			attestations = append(attestations, desc)
 			continue
 		}
-		if !isManifest(desc.MediaType) && !isIndex(desc.MediaType) {
+		if !oci.IsManifest(desc.MediaType) && !oci.IsIndex(desc.MediaType) {
 			return r.bad("its index holds %s, which is %s; name the images in it by their digests", desc.Digest, kindOf(desc.MediaType))
 		}
 		at, err := registry.At(r.repo, desc.Digest)
@@ -164,16 +164,13 @@ func (r *resolver) entries(ctx context.Context, raw []byte, depth int) error {
 	if len(r.found) == first {
 		return r.bad("its index holds no image; name one that does")
 	}
-attestations:
-	for _, desc := range idx.Manifests {
-		if !isAttestation(desc) {
-			continue
-		}
-		subject := desc.Annotations[annotationReferenceDigest]
+next:
+	for _, desc := range attestations {
+		subject := desc.Annotations[oci.AnnotationReferenceDigest]
 		for i := first; i < len(r.found); i++ {
 			if r.found[i].Digest.String() == subject {
 				r.found[i].Attestations = append(r.found[i].Attestations, desc)
-				continue attestations
+				continue next
 			}
 		}
 		return r.bad("its index holds the attestation %s about %q, which is not in it; push it again, or name its images by their digests", desc.Digest, subject)
@@ -187,7 +184,7 @@ func (r *resolver) image(ctx context.Context, child *Child) error {
 	if err := json.Unmarshal(child.read.manifest, &m); err != nil {
 		return r.bad("the manifest %s is not readable: %v; push it again", child.Digest, err)
 	}
-	if kind := m.ArtifactType; kind != "" || !imageConfigs[m.Config.MediaType] {
+	if kind := m.ArtifactType; kind != "" || !oci.IsImageConfig(m.Config.MediaType) {
 		if kind == "" {
 			kind = m.Config.MediaType
 		}

@@ -241,7 +241,7 @@ func TestSourcesRefused(t *testing.T) {
 		{"duplicate", append(slices.Clone(refs), both), nil, nil, "two images were given"},
 		{"missing", refs, append([]string{"linux/s390x"}, asked...), nil, "none of the sources has it"},
 		{"surplus", refs, asked[:3], nil, "platforms does not"},
-		{"a lying descriptor", []string{lie}, nil, nil, "its config says linux/amd64"},
+		{"a lying descriptor", []string{lie}, nil, nil, "the image's config, which says linux/amd64"},
 		{"claimed, not repaired", refs, nil, claimed(refs[0]), "repair = true"},
 		{"claimed, an index of two", append([]string{both}, refs[:2]...), nil, claimed(both), "an index of several images"},
 		{"claimed, unknown", refs, nil, claimed(repo + ":none"), "none of the target's sources"},
@@ -294,14 +294,14 @@ func TestSourceTagsStay(t *testing.T) {
 		if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 			t.Fatal(err)
 		}
-		moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}{variant}")
+		moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "{tag}-{arch}{variant}")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(moves) != 2 || moves[0].Tag != repo+":1-arm64" || moves[1].Tag != repo+":1" {
 			t.Errorf("moves %+v", moves)
 		}
-		if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+		if _, err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
 			t.Fatal(err)
 		}
 		if desc, err := client.Head(ctx, refs[0]); err != nil || desc.Digest != children[1].Digest {

@@ -4,31 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
-// restoreTime bounds a write of a tag, and the taking back of a few: both go on
+// restoreTime bounds a write of a tag, and the putting back of a few: both go on
 // when the release itself was interrupted.
 const restoreTime = 30 * time.Second
 
-// HalfMovedError says that a promotion failed and that some tags could not be
+type stopKey struct{}
+
+// WithStop lets what must not be cut off by an interruption (writes of tags and
+// their putting back) go on when ctx ends, but only until stop ends.
+func WithStop(ctx, stop context.Context) context.Context {
+	return context.WithValue(ctx, stopKey{}, stop)
+}
+
+// insist is a context that goes on for a time when ctx ends, until it is
+// stopped for good.
+func insist(ctx context.Context, limit time.Duration) (context.Context, func()) {
+	stop, ok := ctx.Value(stopKey{}).(context.Context)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	if !ok {
+		return ctx, cancel
+	}
+	forget := context.AfterFunc(stop, cancel)
+	return ctx, func() { forget(); cancel() }
+}
+
+// HalfMovedError reports a promotion that failed, and tags that could not be
 // put back.
 type HalfMovedError struct {
-	// Tags name the new digest, or nobody knows what they name.
-	Tags []string
+	// Tags, with what they pointed to before as Digest, and with what they
+	// point to now, or may point to, as Previous.
+	Tags []journal.Move
 	// Err is why the promotion failed, Restore why the tags were not put back.
 	Err, Restore error
 }
 
 // Error implements error.
 func (e *HalfMovedError) Error() string {
-	return fmt.Sprintf("%v; these tags were moved before that and could not be put back (%v): %s", e.Err, e.Restore, strings.Join(e.Tags, ", "))
+	lines := []string{fmt.Sprintf("%v; these tags were moved before that and could not be put back (%v):", e.Err, e.Restore)}
+	for _, m := range e.Tags {
+		lines = append(lines, fmt.Sprintf("%s points to %s; before it pointed to %s", m.Tag, orNothing(m.Previous), orNothing(m.Digest)))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Unwrap gives both causes.
@@ -36,49 +61,57 @@ func (e *HalfMovedError) Unwrap() []error { return []error{e.Err, e.Restore} }
 
 // Remedy is what to do next.
 func (e *HalfMovedError) Remedy() string {
-	return "run the release again to move the rest, or roll it back, once the registry is well"
+	return "run the same command again once the registry is well: it puts the tags back first; or roll back"
 }
 
-// restore takes back the moves that a failed promotion may have made, and
-// returns the failure. A tag that names something of another release is left
-// alone.
-func restore(ctx context.Context, client *registry.Client, attempted []*Move, failure error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime+time.Duration(len(attempted))*restoreTime/100)
-	defer cancel()
-	errs := make([]error, len(attempted))
-	var g errgroup.Group
-	g.SetLimit(client.Jobs())
-	for i, m := range attempted {
-		if m != nil {
-			g.Go(func() error { errs[i] = restoreOne(ctx, client, *m); return nil })
-		}
+// restore puts back the moves that a failed promotion may have made, and
+// returns the failure. A tag that another release moved meanwhile is left alone.
+func restore(ctx context.Context, client *registry.Client, begun []journal.Move, failure error) error {
+	back := make([]journal.Move, len(begun))
+	for i, m := range begun {
+		back[i] = m
+		back[i].Digest, back[i].Previous = m.Previous, m.Digest
 	}
-	_ = g.Wait() // each has its own error
-	var left []string
-	for i, err := range slices.Backward(errs) {
-		if err != nil {
-			left = append(left, attempted[i].Tag)
-		}
-	}
-	if len(left) > 0 {
-		return &HalfMovedError{Tags: left, Err: failure, Restore: errors.Join(errs...)}
+	if failed, errs := PutBack(ctx, client, back); len(failed) > 0 {
+		return &HalfMovedError{Tags: failed, Err: failure, Restore: errors.Join(errs...)}
 	}
 	return failure
 }
 
-func restoreOne(ctx context.Context, client *registry.Client, m Move) error {
+// PutBack moves tags that still point to Previous, each for itself: it returns
+// the moves that could not be made, and why, each in the same place. A tag that points to something else
+// is left alone. It goes on when ctx ends.
+func PutBack(ctx context.Context, client *registry.Client, moves []journal.Move) (failed []journal.Move, why []error) {
+	ctx, cancel := insist(ctx, restoreTime+time.Duration(len(moves))*restoreTime/100)
+	defer cancel()
+	errs := make([]error, len(moves))
+	var g errgroup.Group
+	g.SetLimit(client.Jobs())
+	for i, m := range moves {
+		g.Go(func() error { errs[i] = putBack(ctx, client, m); return nil })
+	}
+	_ = g.Wait() // each has its own error
+	for i, err := range errs {
+		if err != nil {
+			failed, why = append(failed, moves[i]), append(why, err)
+		}
+	}
+	return failed, why
+}
+
+func putBack(ctx context.Context, client *registry.Client, m journal.Move) error {
 	now, err := head(ctx, client, m.Tag)
-	if err != nil || now != m.Digest || m.Digest == m.Previous {
+	if err != nil || now != m.Previous || m.Digest == m.Previous {
 		return err
 	}
-	if m.Previous == "" {
+	if m.Digest == "" {
 		return client.Untag(ctx, m.Tag)
 	}
-	previous, err := registry.At(m.Tag[:strings.LastIndex(m.Tag, ":")], m.Previous)
+	ref, err := registry.At(m.Repository(), m.Digest)
 	if err != nil {
 		return err
 	}
-	desc, raw, err := client.Manifest(ctx, previous)
+	desc, raw, err := client.Manifest(ctx, ref)
 	if err != nil {
 		return err
 	}

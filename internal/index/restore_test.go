@@ -5,10 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
@@ -16,9 +16,9 @@ import (
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
-// TestPromotionTakenBack has promotions that fail, or are interrupted, when
+// TestPromotionPutBack has promotions that fail, or are interrupted, when
 // some tags have moved already.
-func TestPromotionTakenBack(t *testing.T) {
+func TestPromotionPutBack(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
@@ -34,8 +34,14 @@ func TestPromotionTakenBack(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			client, dir := newClient(t), t.TempDir()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var interrupt atomic.Pointer[context.CancelFunc]
 			repo := registrytest.Serve(t, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if stop := interrupt.Load(); stop != nil && r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/stable") {
+						(*stop)()
+					}
 					last := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/latest")
 					if last && !tt.interrupt || r.Method == tt.deny {
 						w.WriteHeader(http.StatusMethodNotAllowed)
@@ -49,26 +55,25 @@ func TestPromotionTakenBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			old := registrytest.Put(t, repo, "stable", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
-			moves, err := index.Moves(t.Context(), client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":stable", repo + ":latest"}}}, "")
+			moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":stable", repo + ":latest"}}}, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
-				if tt.interrupt && strings.HasSuffix(m.Tag, ":latest") {
-					cancel()
-				}
-				return nil
-			}})
+			if tt.interrupt {
+				interrupt.Store(&cancel)
+			}
+			_, err = index.Promote(ctx, client, moves, index.Promotion{})
 			if err == nil || tt.interrupt != errors.Is(err, context.Canceled) {
 				t.Fatalf("error %v", err)
 			}
 			var half *index.HalfMovedError
 			if errors.As(err, &half) {
 				var got []string
-				for _, tag := range half.Tags {
-					got = append(got, strings.TrimPrefix(tag, repo+":"))
+				for _, m := range half.Tags {
+					got = append(got, strings.TrimPrefix(m.Tag, repo+":"))
+					if m.Previous != d.Descriptor.Digest || m.Digest != "" || !strings.Contains(err.Error(), m.Tag+" points to "+m.Previous.String()+"; before it pointed to nothing") {
+						t.Errorf("where %s is: %v", m.Tag, err)
+					}
 				}
 				if diff := cmp.Diff(tt.left, got); diff != "" || half.Remedy() == "" {
 					t.Errorf("left: %s, %v", diff, err)
@@ -93,35 +98,41 @@ func TestPromotionTakenBack(t *testing.T) {
 	}
 }
 
-// TestConflictMidway has another release that moves the last tag while ours
-// moves the first: theirs stays, ours is taken back.
-func TestConflictMidway(t *testing.T) {
+// TestSecondInterrupt has a registry that answers no more while tags are put
+// back: a second interruption ends that at once, and each tag is named.
+func TestSecondInterrupt(t *testing.T) {
 	t.Parallel()
-	ctx, client, dir := t.Context(), newClient(t), t.TempDir()
-	repo := registrytest.Serve(t) + "/app"
+	stop, cancelStop := context.WithCancel(t.Context())
+	defer cancelStop()
+	ctx, cancel := context.WithCancel(index.WithStop(t.Context(), stop))
+	defer cancel()
+	var hang atomic.Bool
+	repo := registrytest.Serve(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if hang.Load() { // what puts the tags back asks where they are
+				cancelStop()
+				<-r.Context().Done()
+				return
+			}
+			next.ServeHTTP(w, r)
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") {
+				hang.Store(true)
+				cancel()
+			}
+		})
+	}) + "/app"
+	client, dir := newClient(t), t.TempDir()
 	d, _ := assembled(t, client, dir, repo, false)
 	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	old := registrytest.Put(t, repo, "1", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := digest.FromString("")
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
-		if strings.HasSuffix(m.Tag, ":1") {
-			theirs = registrytest.Put(t, repo, "latest", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[],"annotations":{"by":"them"}}`)).Digest
-		}
-		return nil
-	}})
-	var conflict *index.ConflictError
-	if !errors.As(err, &conflict) || conflict.Tag != repo+":latest" || conflict.Found != theirs {
+	_, err = index.Promote(ctx, client, moves, index.Promotion{})
+	var half *index.HalfMovedError
+	if !errors.As(err, &half) || len(half.Tags) != 1 || half.Tags[0].Tag != repo+":1" || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
-	}
-	for tag, want := range map[string]digest.Digest{"1": old.Digest, "latest": theirs} {
-		if desc, err := client.Head(ctx, repo+":"+tag); err != nil || desc.Digest != want {
-			t.Errorf("%s is %s, %v", tag, desc.Digest, err)
-		}
 	}
 }

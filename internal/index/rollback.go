@@ -2,37 +2,15 @@ package index
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// Rollback returns the moves that undo others: each tag goes back to what it
-// named before, and one that did not exist is removed (Digest ""). A tag that
-// did not change is left out. Removals come last, so that no name is missing
-// while others still move.
-func Rollback(moves []Move) []Move {
-	var back, removed []Move
-	for _, m := range moves {
-		if m.Digest == m.Previous {
-			continue
-		}
-		undo := m
-		undo.Digest, undo.Previous = m.Previous, m.Digest
-		if undo.Digest == "" {
-			removed = append(removed, undo)
-			continue
-		}
-		back = append(back, undo)
-	}
-	return append(back, slices.Clip(removed)...)
-}
-
 // UntagError lists tags that a registry does not remove. All other moves of
 // the promotion were made.
 type UntagError struct {
-	// Tags still name Digests, of the same place in the list.
+	// Tags still point to Digests, of the same place in the list.
 	Tags    []string
 	Digests []digest.Digest
 	// Err is the registry's own refusal, of the first one.
@@ -53,5 +31,5 @@ func (e *UntagError) Unwrap() error { return e.Err }
 
 // Remedy is what to do next.
 func (e *UntagError) Remedy() string {
-	return "remove them by the registry's own means (its web page or command), or leave them: nothing else names them"
+	return "remove them by the registry's own means (its web page or command), or leave them: nothing else points to them"
 }

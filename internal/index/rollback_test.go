@@ -11,27 +11,10 @@ import (
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
-
-func TestRollbackMoves(t *testing.T) {
-	t.Parallel()
-	got := index.Rollback([]index.Move{
-		{Tag: "r:1-arm64", Platform: "linux/arm64", Digest: "sha256:b"},
-		{Tag: "r:1", Digest: "sha256:c", Previous: "sha256:a"},
-		{Tag: "r:same", Digest: "sha256:c", Previous: "sha256:c"},
-		{Tag: "r:latest", Digest: "sha256:c", Previous: "sha256:a"},
-	})
-	want := []index.Move{
-		{Tag: "r:1", Digest: "sha256:a", Previous: "sha256:c"},
-		{Tag: "r:latest", Digest: "sha256:a", Previous: "sha256:c"},
-		{Tag: "r:1-arm64", Platform: "linux/arm64", Previous: "sha256:b"},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
 
 // TestRollback undoes a release, in memory and in a real registry.
 func TestRollback(t *testing.T) {
@@ -49,23 +32,20 @@ func TestRollback(t *testing.T) {
 			if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 				t.Fatal(err)
 			}
-			moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "{tag}-{arch}{variant}")
+			moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "{tag}-{arch}{variant}")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+			moves, err = index.Promote(ctx, client, moves, index.Promotion{})
+			if err != nil {
 				t.Fatal(err)
 			}
-			var order []string
-			back := index.Rollback(moves)
-			if err := index.Promote(ctx, client, back, index.Promotion{Moving: func(m index.Move) error {
-				order = append(order, strings.TrimPrefix(m.Tag, repo+":"))
-				return nil
-			}}); err != nil {
-				t.Fatal(err)
+			back := journal.Undo(&journal.Record{Moves: moves})
+			if len(back) != 10 || back[0].Tag != repo+":latest" {
+				t.Errorf("the tags go back as %v", back)
 			}
-			if len(order) != 10 || order[0] != "latest" {
-				t.Errorf("the tags went back in the order %q", order)
+			if _, err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
+				t.Fatal(err)
 			}
 			if err := index.Verify(ctx, client, back); err != nil {
 				t.Error(err)
@@ -82,10 +62,10 @@ func TestRollback(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
+			if _, err := index.Promote(ctx, client, back, index.Promotion{}); err != nil {
 				t.Errorf("once more: %v", err)
 			}
-			if err := index.Promote(ctx, client, index.Rollback(back), index.Promotion{}); err != nil {
+			if _, err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
 				t.Errorf("forward again: %v", err)
 			}
 			if err := index.Verify(ctx, client, moves); err != nil {
@@ -113,14 +93,14 @@ func TestRollbackWithoutRemoval(t *testing.T) {
 	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1", repo + ":latest"}}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+	if moves, err = index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
 		t.Fatal(err)
 	}
-	err = index.Promote(ctx, client, index.Rollback(moves), index.Promotion{})
+	_, err = index.Promote(ctx, client, journal.Undo(&journal.Record{Moves: moves}), index.Promotion{})
 	var kept *index.UntagError
 	if !errors.As(err, &kept) {
 		t.Fatalf("error %v", err)
@@ -164,13 +144,13 @@ func TestImmutableTags(t *testing.T) {
 	if err := index.Upload(ctx, client, d, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	moves, err := index.Moves(ctx, client, []index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "")
+	moves, err := index.Moves([]index.Tagging{{Draft: d, Tags: []string{repo + ":1"}}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Another run of the same release is faster, between the reading of the
 	// tags and the writing.
-	err = index.Promote(ctx, client, moves, index.Promotion{Moving: func(m index.Move) error {
+	_, err = index.Promote(ctx, client, moves, index.Promotion{Begin: func([]journal.Move) error {
 		registrytest.Put(t, repo, "1", d.Descriptor.MediaType, d.Raw)
 		return nil
 	}})
@@ -178,7 +158,7 @@ func TestImmutableTags(t *testing.T) {
 		t.Errorf("a tag that has our digest already: %v", err)
 	}
 	moves[0].Previous = ""
-	if err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
+	if _, err := index.Promote(ctx, client, moves, index.Promotion{}); err != nil {
 		t.Errorf("a tag that has our digest from the beginning: %v", err)
 	}
 	other, err := index.Annotate(dir, "hello", []index.Annotation{{Level: index.LevelIndex, Key: "k", Value: "v"}}, nil)
@@ -188,11 +168,11 @@ func TestImmutableTags(t *testing.T) {
 	if err := index.Upload(ctx, client, other, []string{repo}); err != nil {
 		t.Fatal(err)
 	}
-	moves, err = index.Moves(ctx, client, []index.Tagging{{Draft: other, Tags: []string{repo + ":1"}}}, "")
+	moves, err = index.Moves([]index.Tagging{{Draft: other, Tags: []string{repo + ":1"}}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = index.Promote(ctx, client, moves, index.Promotion{})
+	_, err = index.Promote(ctx, client, moves, index.Promotion{})
 	var e *registry.Error
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), repo+":1") {
 		t.Errorf("another digest for an immutable tag: %v", err)

@@ -13,7 +13,8 @@ import (
 // hopConfig holds for the host and for every jump host on the way, as ssh hands
 // its -F file on to them. The first value of an option wins. A silent server is
 // asked every 3 s for a sign of life; the third question without an answer ends
-// the connection.
+// the connection. Nothing of the user's is handed on: no agent, no Kerberos
+// ticket, no display, no network.
 const hopConfig = `BatchMode yes
 StrictHostKeyChecking yes
 ConnectTimeout %d
@@ -21,7 +22,9 @@ ServerAliveInterval 3
 ServerAliveCountMax 3
 ForwardAgent no
 ForwardX11 no
+GSSAPIDelegateCredentials no
 PermitLocalCommand no
+Tunnel no
 `
 
 // pinScript is ssh's KnownHostsCommand for a pinned host key: it knows the key

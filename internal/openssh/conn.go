@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -119,13 +120,20 @@ func (c *Conn) start(args []string) (in chan struct{}, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
-	}
-	c.client, c.stdin = cmd, stdin
+	c.stdin = stdin
 	in = make(chan struct{})
+	started := make(chan error)
 	go func() {
 		defer close(c.done)
+		// The kernel ends the client with the thread that started it: this one,
+		// which nobody else may use and end until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		_, _ = fmt.Fprintln(stdin, echo) // if it cannot be sent, nothing comes back
 		lines, answered := bufio.NewScanner(stdout), false
 		for lines.Scan() {
@@ -139,6 +147,10 @@ func (c *Conn) start(args []string) (in chan struct{}, err error) {
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = cmd.Wait() // what it said tells more than its code
 	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("connecting to %q: %w", c.host, err)
+	}
+	c.client = cmd
 	return in, nil
 }
 

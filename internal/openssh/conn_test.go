@@ -2,11 +2,13 @@ package openssh_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -233,4 +235,33 @@ func TestKilled(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// A connection outlives the thread that asked for it, as a goroutine's own may
+// end at any time.
+func TestThreadEnds(t *testing.T) {
+	t.Parallel()
+	s := sshtest.Start(t, sshtest.Options{})
+	dialled := make(chan *openssh.Conn)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		c, err := openssh.Dial(context.Background(), s.Alias, openssh.Options{Config: s.Config})
+		if err != nil {
+			t.Error(err)
+		}
+		dialled <- c
+	}()
+	c := <-dialled
+	if c == nil {
+		return
+	}
+	defer c.Close()
+	select {
+	case <-c.Done():
+		t.Errorf("it ended with the thread: %v", c.Err())
+	case <-time.After(time.Second): // the signal comes at once
+	}
+	if out, err := c.Command(t.Context(), "echo", "here").Output(); err != nil || string(out) != "here\n" {
+		t.Errorf("%q, %v", out, err)
+	}
 }

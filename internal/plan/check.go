@@ -19,6 +19,7 @@ func (p *planner) check(only []ocispecs.Platform) {
 		p.checkSources(t)
 		p.checkWorkers(t)
 	}
+	p.checkDevices()
 	sources := slices.ContainsFunc(p.plan.Targets, func(t *Target) bool { return len(t.Sources) > 0 && len(t.Platforms) > 0 })
 	if len(only) > 0 && len(p.plan.Builds()) == 0 && !sources && !p.diags.HasErrors() {
 		p.option("platforms", fmt.Errorf("none of the targets is built for them"))
@@ -94,7 +95,7 @@ func (p *planner) checkSources(t *Target) {
 var OutputOptions = []string{
 	"type", "push", "name", "push-by-digest",
 	"compression", "compression-level", "force-compression", "oci-mediatypes", "oci-artifact",
-	"rewrite-timestamp", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo",
+	"rewrite-timestamp", "source-date-epoch", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo",
 }
 
 // checkWorkers finds platforms that no worker may build, as far as the

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/hashicorp/hcl/v2"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -27,6 +28,8 @@ type Plan struct {
 	Audit *config.Audit
 	// Files are the configuration files read.
 	Files []string
+	// Warnings are what a release can do and was hardly meant.
+	Warnings hcl.Diagnostics
 }
 
 // Target is one image of the plan.

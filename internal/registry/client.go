@@ -5,6 +5,7 @@ package registry
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,6 +68,7 @@ type Client struct {
 	backoff   time.Duration
 	progress  func(Progress)
 	seen      seen
+	blobs     blobs
 }
 
 // New returns a client for the declared hosts and, by the rules of Host, any
@@ -153,7 +155,7 @@ func newHTTPTransport(h Host) (*http.Transport, error) {
 		InsecureSkipVerify: h.SkipVerify, //nolint:gosec // declared by the user for this one host
 	}
 	if h.CAFile != "" {
-		pem, err := os.ReadFile(h.CAFile)
+		authorities, err := ReadCA(h.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("reading the CA of registry %q: %w", h.Name, err)
 		}
@@ -161,13 +163,46 @@ func newHTTPTransport(h Host) (*http.Transport, error) {
 		if err != nil {
 			roots = x509.NewCertPool()
 		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading the CA of registry %q: %q holds no PEM certificate", h.Name, h.CAFile)
+		for _, a := range authorities {
+			roots.AddCert(a)
 		}
 		tlsConfig.RootCAs = roots
 	}
 	t.TLSClientConfig = tlsConfig
 	return t, nil
+}
+
+// ReadCA reads the certificates of a PEM bundle. Those that do not parse are
+// passed over, as crypto/x509 does; a bundle without any other is an error.
+func ReadCA(path string) ([]*x509.Certificate, error) {
+	rest, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*x509.Certificate
+	var bad error
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			bad = err
+			continue
+		}
+		out = append(out, cert)
+	}
+	if len(out) == 0 && bad != nil {
+		return nil, fmt.Errorf("%q holds no certificate that can be read: %w", path, bad)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%q holds no PEM certificate", path)
+	}
+	return out, nil
 }
 
 // canonicalHost maps the names of Docker Hub to the one it is spoken to by.

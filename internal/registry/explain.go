@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // explain turns what the network or the registry answered into an Error. It
@@ -96,7 +98,7 @@ func explainNetwork(e *Error, err error) {
 		e.Kind = Unreachable
 		e.Reason = "refuses the connection"
 		e.Hint = "is it running? Start it, or correct the host"
-		if isLoopback(hostname(e.Host)) {
+		if oci.Loopback(e.Host) {
 			e.Hint = fmt.Sprintf("is it running? Start it, or let this tool run one: registry %q { embedded = true }", e.Host)
 		}
 	case errors.Is(err, errWebPage):

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // errPlainHTTP refuses a request that would go over HTTP to a host for which
@@ -71,7 +72,7 @@ func (h *hosts) find(address string) *host {
 // plainHTTP tells whether HTTP may be used with an address.
 func (h *hosts) plainHTTP(address string) bool {
 	d := h.find(address)
-	return d != nil && d.PlainHTTP || isLoopback(hostname(address))
+	return d != nil && d.PlainHTTP || oci.Loopback(address)
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -122,12 +123,4 @@ func hostname(address string) string {
 		return name
 	}
 	return strings.Trim(address, "[]")
-}
-
-func isLoopback(name string) bool {
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && ip.IsLoopback()
 }

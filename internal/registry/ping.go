@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -51,9 +53,9 @@ func (c *Client) CheckPush(ctx context.Context, ref string) error {
 	if err != nil {
 		return c.explain(ctx, host, repo.Name(), err)
 	}
-	client := &http.Client{Transport: rt}
-	url := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, http.NoBody)
+	client := &http.Client{Transport: rt, CheckRedirect: followReads}
+	address := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, http.NoBody)
 	if err != nil {
 		return c.explain(ctx, host, repo.Name(), err)
 	}
@@ -65,15 +67,36 @@ func (c *Client) CheckPush(ctx context.Context, ref string) error {
 	if err := transport.CheckError(resp, http.StatusAccepted, http.StatusCreated); err != nil {
 		return c.explain(ctx, host, repo.Name(), err)
 	}
-	location, err := resp.Location()
-	if err != nil {
-		return nil // nothing to cancel
+	at := uploadAt(req.URL, resp)
+	if at == nil {
+		return nil
 	}
-	// An upload that cannot be cancelled expires by itself.
-	if req, err := http.NewRequestWithContext(ctx, http.MethodDelete, location.String(), http.NoBody); err == nil {
+	if req, err := http.NewRequestWithContext(ctx, http.MethodDelete, at.String(), http.NoBody); err == nil {
 		if resp, err := client.Do(req); err == nil {
 			drain(resp)
 		}
+	}
+	return nil
+}
+
+// uploadAt is where an upload that was opened can be cancelled; nil where the
+// registry names nothing, or something that is no upload of its own: nobody
+// else gets a DELETE at its word. What is not cancelled expires by itself.
+func uploadAt(asked *url.URL, resp *http.Response) *url.URL {
+	at, err := resp.Location()
+	if err != nil || at.Host != asked.Host || at.User != nil ||
+		!strings.HasPrefix(at.Path, "/v2/") || !strings.Contains(at.Path, "/blobs/uploads/") || path.Clean(at.Path) != strings.TrimSuffix(at.Path, "/") {
+		return nil
+	}
+	at.Scheme = asked.Scheme // a registry behind a TLS proxy may not know its own
+	return at
+}
+
+// followReads follows redirects as net/http does, but for those of a DELETE.
+func followReads(_ *http.Request, via []*http.Request) error {
+	const most = 10 // as in net/http
+	if len(via) >= most || via[0].Method == http.MethodDelete {
+		return http.ErrUseLastResponse
 	}
 	return nil
 }

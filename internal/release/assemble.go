@@ -2,10 +2,10 @@ package release
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -13,44 +13,62 @@ import (
 // Assemble makes the draft index of every selected target from the builds of
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
-	return w.step(s, func(p *plan.Plan, client *registry.Client, r *Record) error {
+	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
 		if err := w.assemble(ctx, p, client, r); err != nil {
 			return err
 		}
-		return r.advance(Assembled)
+		return r.Advance(journal.Assembled)
 	})
 }
 
-// step runs one task on the newest record, alone in the workspace.
-func (w *Workspace) step(s Selection, do func(*plan.Plan, *registry.Client, *Record) error) error {
+// step runs one task on the newest record, alone in the workspace. A record that
+// is closed stays as it is: a new one follows it.
+func (w *Workspace) step(ctx context.Context, s Selection, do func(*plan.Plan, *registry.Client, *journal.Record) error) error {
 	return w.alone(s, func(p *plan.Plan, client *registry.Client) error {
-		var none *NoRecordError
-		r, err := w.latest()
-		if len(p.Builds()) == 0 && (errors.As(err, &none) || (err == nil && !r.covers(p))) {
-			r, err = w.begin(p, nil, false) // of sources: nothing has to be built first
-		}
-		if err != nil {
+		if err := w.closeOpen(ctx, p, client); err != nil {
 			return err
+		}
+		r, err := w.newest()
+		switch {
+		case err != nil:
+			return err
+		case len(p.Builds()) == 0 && (r == nil || !covers(r, p)):
+			if r, err = w.begin(p, nil, false); err != nil { // of sources: nothing has to be built first
+				return err
+			}
+		case r == nil:
+			return &journal.NoRecordError{Dir: w.path(), Want: "no build was recorded"}
+		case r.Kind == journal.Rollback:
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("the last thing done was the rollback %s", r.ID)}
+		case len(p.Builds()) > 0 && !r.Reached(journal.Built):
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("the build of release %s did not end", r.ID)}
+		case r.Closed():
+			next, err := w.journal.New(journal.Release)
+			if err != nil {
+				return err
+			}
+			next.Follow(r)
+			r = next
 		}
 		return do(p, client, r)
 	})
 }
 
 // covers says whether the record is of all targets of the plan.
-func (r *Record) covers(p *plan.Plan) bool {
+func covers(r *journal.Record, p *plan.Plan) bool {
 	for _, t := range p.Published() {
-		if r.target(t.Name) == nil {
+		if r.Target(t.Name) == nil {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	for _, t := range p.Published() {
-		tr := r.target(t.Name)
+		tr := r.Target(t.Name)
 		if tr == nil {
-			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
 		}
 		a := index.Assembly{
 			Target:            t.Name,
@@ -75,20 +93,20 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
-func (w *Workspace) Annotate(_ context.Context, s Selection) error {
-	return w.step(s, func(p *plan.Plan, _ *registry.Client, r *Record) error {
+func (w *Workspace) Annotate(ctx context.Context, s Selection) error {
+	return w.step(ctx, s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
 		if err := w.annotate(p, r); err != nil {
 			return err
 		}
-		return r.save()
+		return r.Advance(journal.Assembled)
 	})
 }
 
-func (w *Workspace) annotate(p *plan.Plan, r *Record) error {
+func (w *Workspace) annotate(p *plan.Plan, r *journal.Record) error {
 	for _, t := range p.Published() {
-		tr := r.target(t.Name)
+		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return w.notAssembled(t.Name)
 		}
 		d, err := index.Annotate(w.layout(), t.Name, annotations(t), overrides(t))
 		if err != nil {
@@ -120,7 +138,7 @@ func overrides(t *plan.Target) []index.Override {
 
 // children are what the record has of a target, or its sources as they are
 // now.
-func (w *Workspace) children(ctx context.Context, t *plan.Target, tr *TargetRecord, client *registry.Client, a *index.Assembly) error {
+func (w *Workspace) children(ctx context.Context, t *plan.Target, tr *journal.Target, client *registry.Client, a *index.Assembly) error {
 	a.Overrides = overrides(t)
 	if len(t.Sources) > 0 {
 		a.Platforms, a.Partial = t.Platforms, t.Partial
@@ -129,13 +147,13 @@ func (w *Workspace) children(ctx context.Context, t *plan.Target, tr *TargetReco
 		return interrupted(ctx, err)
 	}
 	for _, b := range t.Builds {
-		c := tr.child(b.PlatformName())
+		c := tr.Child(b.PlatformName())
 		if c == nil && b.Optional {
 			continue
 		}
 		a.Platforms = append(a.Platforms, b.Platform)
 		if c == nil {
-			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
+			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("%s was not built", b.ID())}
 		}
 		a.Children = append(a.Children, index.Child{Repository: c.Repository, Digest: c.Digest, Platform: b.Platform})
 	}

@@ -2,9 +2,7 @@ package release
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -81,10 +80,10 @@ func want(t *plan.Target) *audit.Want {
 
 // auditDraft judges the draft of a target; layers are read where they were
 // built.
-func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *Record) (*audit.Report, error) {
+func (w *Workspace) auditDraft(ctx context.Context, p *plan.Plan, t *plan.Target, client *registry.Client, r *journal.Record) (*audit.Report, error) {
 	d, err := index.Open(w.layout(), t.Name)
 	if errors.Is(err, index.ErrNoDraft) {
-		return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+		return nil, w.notAssembled(t.Name)
 	}
 	if err != nil {
 		return nil, err
@@ -116,21 +115,21 @@ func (w *Workspace) auditTag(ctx context.Context, p *plan.Plan, t *plan.Target, 
 		return nil, interrupted(ctx, err)
 	}
 	if r == nil {
-		r = attached(ctx, client, tag.String(), report.Tree.Digest)
+		r = w.attached(ctx, client, tag.String(), report.Tree.Digest)
 	}
 	builtBy(report, r)
 	return report, nil
 }
 
 // movedBy is the newest record that moved a tag, and how.
-func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
-	ids, err := w.recordIDs()
+func (w *Workspace) movedBy(tag string) (*journal.Record, *journal.Move) {
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return nil, nil
 	}
 	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
-		if err != nil || !r.reached(Promoted) {
+		r, err := w.journal.Read(id)
+		if err != nil || !r.Reached(journal.Promoted) {
 			continue
 		}
 		for i := range r.Moves {
@@ -142,40 +141,39 @@ func (w *Workspace) movedBy(tag string) (*Record, *index.Move) {
 	return nil, nil
 }
 
-// attached is the record that a release from any machine attached to an index,
-// or nil. It only adds to what is shown.
-func attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *Record {
+// attached is the newest record that a release from any machine attached to an
+// index, or nil. It only adds to what is shown.
+func (w *Workspace) attached(ctx context.Context, client *registry.Client, ref string, d digest.Digest) *journal.Record {
 	repo, err := registry.Repository(ref)
 	if err != nil {
 		return nil
 	}
-	found, err := index.Referrers(ctx, client, repo, d, index.ArtifactTypeRecord)
-	if err != nil || len(found) == 0 {
-		return nil
-	}
-	data, err := index.ReadReferrer(ctx, client, repo, found[len(found)-1])
+	found, err := w.readAttached(ctx, client, place{repo, d}, func(string) bool { return true })
 	if err != nil {
 		return nil
 	}
-	r := &Record{}
-	if json.Unmarshal(data, r) != nil || r.Schema > RecordSchema {
-		return nil
+	var newest *journal.Record
+	for _, r := range found {
+		of := slices.ContainsFunc(r.Targets, func(t *journal.Target) bool { return t.Index == d })
+		if of && (newest == nil || r.ID > newest.ID || r.ID == newest.ID && r.Attempt > newest.Attempt) {
+			newest = r
+		}
 	}
-	return r
+	return newest
 }
 
 // builtBy fills in what the record knows of each image of the index.
-func builtBy(report *audit.Report, r *Record) {
+func builtBy(report *audit.Report, r *journal.Record) {
 	if r == nil {
 		return
 	}
-	i := slices.IndexFunc(r.Targets, func(t *TargetRecord) bool { return t.Index == report.Tree.Digest })
+	i := slices.IndexFunc(r.Targets, func(t *journal.Target) bool { return t.Index == report.Tree.Digest })
 	if i < 0 {
 		return
 	}
 	t := r.Targets[i]
 	for i := range report.Images {
-		if c := t.child(report.Images[i].Platform); c != nil {
+		if c := t.Child(report.Images[i].Platform); c != nil {
 			report.Images[i].BuiltBy = c.Worker
 			report.Images[i].ProvenOn = c.ProvenOn
 		}
@@ -206,7 +204,7 @@ func judge(failOn string, reports ...*audit.Report) error {
 
 // inspectDrafts is the inspection inside a release: nothing goes up that has a
 // finding of release.fail_on or worse.
-func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
+func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
 	var reports []*audit.Report
 	for _, t := range p.Published() {
 		report, err := w.auditDraft(ctx, p, t, client, r)
@@ -221,6 +219,10 @@ func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *reg
 		}
 	}
 	err := judge(p.Release.FailOn, reports...)
+	noteInspection(p, r, reports)
+	if saveErr := r.Save(); saveErr != nil {
+		return saveErr
+	}
 	// What stops the release is in the error; notes are for `mage inspect`.
 	show := []audit.Severity{audit.Warning}
 	if err == nil {
@@ -228,4 +230,14 @@ func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *reg
 	}
 	w.showFindings(w.Streams.Err, show, reports...)
 	return err
+}
+
+// noteInspection keeps which drafts passed, as reports of all published targets
+// have it.
+func noteInspection(p *plan.Plan, r *journal.Record, reports []*audit.Report) {
+	for i, t := range p.Published() {
+		if tr := r.Target(t.Name); tr != nil && reports[i].Tree.Digest == tr.Index {
+			tr.Inspected = &journal.Check{Index: tr.Index, Passed: judge(p.Release.FailOn, reports[i]) == nil}
+		}
+	}
 }

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/inputs"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/worker"
@@ -39,12 +42,14 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*Record, error) {
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
+	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		epoch, err = build.Epoch(gctx, w.Dir, w.LookupEnv)
+		checkout = build.ReadCheckout(gctx, w.Dir)
+		epoch, err = checkout.Epoch(w.LookupEnv)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
@@ -56,37 +61,49 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	if err := w.closeOpen(ctx, p, client); err != nil {
+		return nil, err
+	}
 	r, err := w.begin(p, epoch, fresh)
 	if err != nil {
 		return nil, err
 	}
-	if err := readBefore(ctx, p, client, r); err != nil {
+	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
+	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	if err := r.save(); err != nil {
+	if err := r.Save(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
-	run := &solves{
-		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
-		options: build.Options{
-			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch,
-			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
-			DockerMediaTypes: p.Release.MediaTypes == "docker",
-			Strip:            p.Release.Attestations == "strip",
-			Registry:         client,
-			Scratch:          w.path("tmp", r.ID),
-		},
-		done:     map[*plan.Build]*outcome{},
-		prepared: map[*plan.Build]bool{},
-	}
+	run := w.solves(p, client, r, past, epoch, checkout)
 	if err := w.keep(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	if err := w.solve(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	return r, r.advance(Built)
+	return r, r.Advance(journal.Built)
+}
+
+// solves are the builds of a plan, for a record.
+func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
+	return &solves{
+		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
+		options: build.Options{
+			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
+			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+			DockerMediaTypes: p.Release.MediaTypes == "docker",
+			Strip:            p.Release.Attestations == "strip",
+			Registry:         client,
+			Scratch:          w.path("tmp", r.ID),
+			Inputs:           inputs.NewReader(client, w.path("inputs")),
+		},
+		done:     map[*plan.Build]*outcome{},
+		prepared: map[*plan.Target]*preparation{},
+		why:      map[*plan.Build]string{},
+		made:     map[*plan.Build]*build.Result{},
+	}
 }
 
 // display shows the builds on stderr.
@@ -127,12 +144,13 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	err = run.all(ctx, todo)
 	run.display.Close()
 	w.sayMissing(todo, run)
-	return err
+	w.sayChanged(todo, run)
+	return errors.Join(err, run.confirm(ctx))
 }
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
 type solves struct {
-	record  *Record
+	record  *journal.Record
 	client  *registry.Client
 	display *build.Display
 	fleet   *worker.Fleet
@@ -143,8 +161,13 @@ type solves struct {
 	options    build.Options
 	done       map[*plan.Build]*outcome
 
-	mu       sync.Mutex // guards the record and prepared
-	prepared map[*plan.Build]bool
+	mu sync.Mutex // guards the record and the maps below
+	// prepared are the targets whose prepare commands run or ran.
+	prepared map[*plan.Target]*preparation
+	// why says, of builds that could have been reused, what is different.
+	why map[*plan.Build]string
+	// made are the builds of this run.
+	made map[*plan.Build]*build.Result
 }
 
 // outcome of a build, readable once ended is closed.
@@ -207,18 +230,12 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if j == nil {
 		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if !s.prepared[b] {
-		if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
-			return build.Base{}, err
-		}
-	}
-	in, err := build.ReadInputs(ctx, b, bases, s.options)
-	if err != nil {
+	if err := s.prepare(ctx, b); err != nil {
 		return build.Base{}, err
 	}
 	var by *worker.Worker
 	var res *build.Result
-	err = s.fleet.Do(ctx, j, b.ID(),
+	err := s.fleet.Do(ctx, j, b.ID(),
 		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
 		func(ctx context.Context, w *worker.Worker) error {
 			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
@@ -227,35 +244,70 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 			}
 			return err
 		})
+	if err == nil {
+		err = s.overwritten(b, res)
+	}
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res, in)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
 }
 
 // note writes a finished build into the record at once: it is not lost when
-// the release ends here.
-func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result, in build.Inputs) error {
-	s.put(b, &ChildRecord{
+// the release ends here. Whether it may be reused is confirmed later.
+func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
+	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
+		return err
+	}
+	s.put(b, &journal.Child{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-		Inputs: in.Digest, Whole: in.Whole,
+		Inputs: res.Inputs.Digest, BuildPlatform: config.FormatPlatform(w.Host),
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.record.save()
+	s.made[b] = res
+	return s.record.Save()
 }
 
-func (s *solves) put(b *plan.Build, c *ChildRecord) {
+// confirm lets those builds be reused whose inputs are all known. A base image
+// that moved while they were built is none of what they were recorded with.
+func (s *solves) confirm(ctx context.Context) error {
+	if len(s.made) == 0 {
+		return nil
+	}
+	var all []*inputs.Inputs
+	for _, res := range s.made {
+		all = append(all, &res.Inputs)
+	}
+	moved := s.options.Inputs.MovedBases(ctx, all...)
+	for b, res := range s.made {
+		if res.Inputs.Complete() && !res.Inputs.UsesAny(moved) {
+			s.record.Target(b.Target.Name).Child(b.PlatformName()).Complete = true
+		}
+	}
+	return s.record.Save()
+}
+
+// sayChanged names the files that changed while they were built.
+func (w *Workspace) sayChanged(builds []*plan.Build, s *solves) {
+	for _, b := range builds {
+		if res := s.made[b]; res != nil && len(res.Changed) > 0 {
+			w.status.Warn(fmt.Sprintf("%s: %s changed while it was built: it is released as it was sent to the worker, and built again next time", b.ID(), summary(res.Changed)))
+		}
+	}
+}
+
+func (s *solves) put(b *plan.Build, c *journal.Child) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var order []string
 	for _, o := range b.Target.Builds {
 		order = append(order, o.PlatformName())
 	}
-	s.record.target(b.Target.Name).put(c, order)
+	s.record.Target(b.Target.Name).Put(c, order)
 }
 
 // sayMissing names the optional platforms that are not there, and in red:

@@ -3,6 +3,7 @@ package release
 import (
 	"time"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
@@ -14,21 +15,17 @@ type history map[string]past
 // nothing else.
 func (w *Workspace) readHistory() history {
 	h := history{}
-	ids, err := w.recordIDs()
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return h
 	}
 	for _, id := range ids[max(0, len(ids)-historyDepth):] {
-		r, err := readRecord(w.path("releases", id+".json"))
+		r, err := w.journal.Read(id)
 		if err != nil {
 			w.status.Warn(err.Error() + "; it is left as it is, and not used")
 			continue
 		}
-		for _, t := range r.Targets {
-			for _, c := range t.Children {
-				h[t.Name+" "+c.Platform] = past{c, r.ID}
-			}
-		}
+		r.Past(func(target string, c *journal.Child) { h[target+" "+c.Platform] = past{c} })
 	}
 	return h
 }
@@ -38,8 +35,7 @@ const historyDepth = 20
 
 // past is a build of an earlier run.
 type past struct {
-	*ChildRecord
-	release string
+	*journal.Child
 }
 
 // worker that built it last, "" if unknown: its cache is warm.

@@ -1,7 +1,7 @@
 package release
 
 import (
-	"fmt"
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,45 +12,69 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
-// checkInputs finds contexts and Dockerfiles that are not there before
-// anything is started for them. What a prepare command has yet to make cannot
-// be asked for.
-func (w *Workspace) checkInputs(p *plan.Plan) hcl.Diagnostics {
+// checkInputs finds settings, contexts, Dockerfiles and ignore files that no
+// build could be made of, before anything is started for them. Files that a
+// mistake lies in are added to sources.
+func (w *Workspace) checkInputs(p *plan.Plan, sources map[string]*hcl.File) hcl.Diagnostics {
+	o := build.Options{
+		Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ,
+		DockerMediaTypes: p.Release.MediaTypes == "docker", Strip: p.Release.Attestations == "strip",
+	}
 	var diags hcl.Diagnostics
 	said := map[string]bool{}
-	fail := func(b *plan.Build, attr, format string, args ...any) {
-		detail := fmt.Sprintf(format, args...)
-		if !said[detail] {
-			said[detail] = true
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Missing " + attr, Detail: detail, Subject: b.Spec.Where(attr, "")})
-		}
-	}
 	for _, b := range p.Builds() {
-		context := *b.Spec.Context
-		if b.Spec.Prepare != nil || build.Remote(context) {
-			continue
-		}
-		dir := w.absolute(strings.TrimPrefix(context, "cwd://"))
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			fail(b, "context", "Target %q is built from the directory %s, which is not there.", b.Target.Name, dir)
-			continue
-		}
-		if b.Spec.DockerfileInline != nil && *b.Spec.DockerfileInline != "" {
-			continue
-		}
-		file := strings.TrimPrefix(*b.Spec.Dockerfile, "cwd://")
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(dir, file)
-		}
-		_, err := os.Stat(file)
-		if err != nil { // BuildKit takes a lowercase name too
-			_, err = os.Stat(filepath.Join(filepath.Dir(file), strings.ToLower(filepath.Base(file))))
-		}
-		if err != nil && !build.Remote(*b.Spec.Dockerfile) {
-			fail(b, "dockerfile", "Target %q is built by %s, which is not there. Write it, or name another with dockerfile, relative to the context.", b.Target.Name, file)
+		for _, m := range build.Check(b, o) {
+			if said[m.Text] {
+				continue
+			}
+			said[m.Text] = true
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: headline(m), Detail: m.Text, Subject: w.place(b, m, sources)})
 		}
 	}
 	return diags
+}
+
+func headline(m build.Mistake) string {
+	switch {
+	case m.File != "":
+		return "Invalid pattern"
+	case m.Attr == "":
+		return "Invalid setting"
+	case strings.Contains(m.Text, "is not there"):
+		return "Missing " + m.Attr
+	}
+	return "Unusable " + m.Attr
+}
+
+// place is where a mistake stands: in the file that it is in, or in the
+// target's blocks.
+func (w *Workspace) place(b *plan.Build, m build.Mistake, sources map[string]*hcl.File) *hcl.Range {
+	if m.File == "" {
+		if p := b.Spec.Prepare; m.Attr == "prepare" && p != nil {
+			return p.Where("dir")
+		}
+		return b.Spec.Where(m.Attr, "")
+	}
+	name := m.File
+	if rel, err := filepath.Rel(w.Dir, m.File); err == nil && filepath.IsLocal(rel) {
+		name = rel
+	}
+	data, err := os.ReadFile(m.File)
+	if err != nil {
+		return b.Spec.Where(m.Attr, "")
+	}
+	sources[name] = &hcl.File{Bytes: data}
+	begin := 0
+	for range m.Line - 1 {
+		begin += bytes.IndexByte(data[begin:], '\n') + 1
+	}
+	line, _, _ := bytes.Cut(data[begin:], []byte("\n"))
+	line = bytes.TrimRight(line, "\r")
+	return &hcl.Range{
+		Filename: name,
+		Start:    hcl.Pos{Line: m.Line, Column: 1, Byte: begin},
+		End:      hcl.Pos{Line: m.Line, Column: 1 + len([]rune(string(line))), Byte: begin + len(line)},
+	}
 }
 
 func (w *Workspace) absolute(path string) string {

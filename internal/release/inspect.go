@@ -11,6 +11,7 @@ import (
 	"github.com/archmage-build/archmage/internal/audit"
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -114,7 +115,7 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 	var reports []*audit.Report
 	for _, t := range p.Published() {
 		if draft {
-			r, _ := w.latest() // without a record there is nothing to add to the report
+			r, _ := w.journal.Newest() // without a record there is nothing to add to the report
 			report, err := w.auditDraft(ctx, p, t, client, r)
 			if err != nil {
 				return err
@@ -130,6 +131,11 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 			reports = append(reports, report)
 		}
 	}
+	if draft {
+		if err := w.keepInspection(p, reports); err != nil {
+			return err
+		}
+	}
 	if draft && o.Format != Table && o.Format != JSON && o.Format != SARIF && o.Format != Markdown {
 		return usage("Nothing to print", fmt.Errorf("-%s goes with -ref", o.Format))
 	}
@@ -137,6 +143,26 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 		return err
 	}
 	return judge(p.Release.FailOn, reports...)
+}
+
+// keepInspection writes into the record which drafts passed: a push asks for it.
+func (w *Workspace) keepInspection(p *plan.Plan, reports []*audit.Report) error {
+	unlock, err := w.journal.Lock()
+	var busy *journal.BusyError
+	if errors.As(err, &busy) {
+		w.status.Warn("the inspection is not recorded: " + err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := w.newest()
+	if err != nil || r == nil || r.Closed() || r.Open() {
+		return err
+	}
+	noteInspection(p, r, reports)
+	return r.Save()
 }
 
 // inspectRef needs no targets.hcl, but honours the registries and the audit
@@ -175,7 +201,7 @@ func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	builtBy(report, attached(ctx, client, ref, report.Tree.Digest))
+	builtBy(report, w.attached(ctx, client, ref, report.Tree.Digest))
 	if err := w.print(ctx, o.Format, source, report); err != nil {
 		return err
 	}
@@ -184,8 +210,8 @@ func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 
 // pending says whether the newest record has drafts that no tag names yet.
 func (w *Workspace) pending() bool {
-	r, err := w.latest()
-	return err == nil && r.Kind == KindRelease && r.reached(Assembled) && !r.reached(Promoted)
+	r, err := w.journal.Newest()
+	return err == nil && r.Kind == journal.Release && r.Reached(journal.Assembled) && !r.Reached(journal.Promoted)
 }
 
 // print writes reports in a format; in GitHub Actions the findings become
@@ -224,19 +250,19 @@ func (w *Workspace) print(ctx context.Context, f Format, source audit.LayerSourc
 // inspectReleases looks at what every tag of the records names now: drift, and
 // children that have vanished since.
 func (w *Workspace) inspectReleases(ctx context.Context, p *plan.Plan, client *registry.Client, f Format) error {
-	ids, err := w.recordIDs()
+	ids, err := w.journal.IDs()
 	if err != nil {
 		return err
 	}
-	last := map[string]index.Move{}
+	last := map[string]journal.Move{}
 	var order []string
 	for _, id := range ids {
-		r, err := readRecord(w.path("releases", id+".json"))
+		r, err := w.journal.Read(id)
 		if err != nil {
 			w.status.Warn(err.Error())
 			continue
 		}
-		if !r.reached(Promoted) {
+		if !r.Reached(journal.Promoted) {
 			continue
 		}
 		for _, m := range r.Moves {
@@ -277,7 +303,7 @@ func (w *Workspace) inspectDiff(ctx context.Context, p *plan.Plan, client *regis
 	for _, t := range p.Published() {
 		d, err := index.Open(w.layout(), t.Name)
 		if errors.Is(err, index.ErrNoDraft) {
-			return &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return w.notAssembled(t.Name)
 		}
 		if err != nil {
 			return err

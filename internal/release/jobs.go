@@ -46,7 +46,11 @@ func (w *Workspace) jobs(ctx context.Context, p *plan.Plan, builds []*plan.Build
 // Dockerfile runs some. The alternative is an exec format error in the middle
 // of a build.
 func emulable(ctx context.Context, b *plan.Build, j *worker.Job, fleet *worker.Fleet, o build.Options) error {
-	line, runs := build.RunsPrograms(b, o)
+	up := fleet.Workers()
+	if len(up) == 0 {
+		return nil
+	}
+	line, runs := build.RunsPrograms(ctx, b, up[0].Host, o)
 	if !runs {
 		return nil
 	}
@@ -54,10 +58,14 @@ func emulable(ctx context.Context, b *plan.Build, j *worker.Job, fleet *worker.F
 	if err != nil || len(j.Foreign) > 0 {
 		return err
 	}
+	where := "its Dockerfile"
+	if line > 0 {
+		where = fmt.Sprintf("line %d of its Dockerfile", line)
+	}
 	return &worker.NoneError{
 		Build: b.ID(),
-		Reasons: []string{fmt.Sprintf("line %d of its Dockerfile runs programs, and worker %s cannot run those of %s",
-			line, strings.Join(without, ", "), b.PlatformName())},
+		Reasons: []string{fmt.Sprintf("%s runs programs, and worker %s cannot run those of %s",
+			where, strings.Join(without, ", "), b.PlatformName())},
 		Hint: "add a native worker; or cross-compile in a stage FROM --platform=$BUILDPLATFORM; or install an emulator on the worker (Debian: apt-get install qemu-user-static binfmt-support)",
 	}
 }

@@ -3,17 +3,22 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
-	"github.com/archmage-build/archmage/internal/registry"
 )
 
 // keep takes from earlier runs what need not be built again: the inputs are the
-// same, and the registry still has the image. Within one release that was
-// interrupted this is enough; for a new release the fingerprint must cover all
-// inputs.
+// same, the fingerprint covers all of them, and the registry still has the
+// image.
 func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	var known []*plan.Build
 	shown := false
@@ -80,50 +85,115 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	}
 	if n := len(outcomes); n > 0 {
 		if n < len(p.Builds()) { // else the step is done, and noted as such
-			if err := s.record.save(); err != nil {
+			if err := s.record.Save(); err != nil {
 				return err
 			}
 		}
 		w.say("kept %d of %d builds: their inputs are the same and the registry has them", n, len(p.Builds()))
 	}
+	w.sayWhy(p, s)
 	return nil
 }
 
-// reuse says whether b is there already, and notes it.
+// sayWhy tells, for builds that could have been reused, what changed since.
+func (w *Workspace) sayWhy(p *plan.Plan, s *solves) {
+	byReason := map[string][]string{}
+	var order []string
+	for _, b := range p.Builds() {
+		why := s.why[b]
+		if why == "" {
+			continue
+		}
+		line := b.Target.Name + ": " + why
+		if byReason[line] == nil {
+			order = append(order, line)
+		}
+		byReason[line] = append(byReason[line], b.PlatformName())
+	}
+	for _, line := range order {
+		name, why, _ := strings.Cut(line, ": ")
+		w.say("building %s for %s again: %s", name, strings.Join(byReason[line], ", "), why)
+	}
+}
+
+// summary names the first of some reasons, and how many there are.
+func summary(reasons []string) string {
+	const shown = 3
+	if len(reasons) <= shown {
+		return strings.Join(reasons, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(reasons[:shown], ", "), len(reasons)-shown)
+}
+
+// reuse reports whether b is there already, and notes it. Where it is not, s.why
+// says what is different.
 func (s *solves) reuse(ctx context.Context, b *plan.Build, bases map[string]build.Base) (build.Base, bool, error) {
 	old := s.past[b.ID()]
-	if s.nativeOnly && !old.Native {
+	why := s.excluded(b, old)
+	if why == "" {
+		err := s.prepare(ctx, b)
+		if err == nil {
+			why, err = s.different(ctx, b, old, bases)
+		}
+		if err != nil {
+			return build.Base{}, false, err
+		}
+	}
+	if why != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.why[b] = why
 		return build.Base{}, false, nil
 	}
-	if old.Inputs == "" || old.Repository != b.Repository || (!old.Whole && old.release != s.record.ID) {
-		return build.Base{}, false, nil
+	reused := *old.Child
+	reused.Reused = true
+	s.put(b, &reused)
+	return build.Base{Repository: b.Repository, Descriptor: descriptor(old)}, true, nil
+}
+
+func descriptor(c past) ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: c.MediaType, Digest: c.Digest, Size: c.Size}
+}
+
+// excluded says why an earlier build cannot be taken whatever it was made from, ""
+// if it can.
+func (s *solves) excluded(b *plan.Build, old past) string {
+	switch {
+	case s.nativeOnly && !old.Native:
+		return "it was built by emulation, which is forbidden now"
+	case old.Inputs == "" || old.BuildPlatform == "":
+		return "what it was built from was not recorded"
+	case old.Repository != b.Repository:
+		return "its repository changed"
 	}
-	if err := build.Prepare(ctx, b, s.display, s.options); err != nil {
-		return build.Base{}, false, err
-	}
-	s.mu.Lock()
-	s.prepared[b] = true
-	s.mu.Unlock()
-	in, err := build.ReadInputs(ctx, b, bases, s.options)
+	return ""
+}
+
+// different says what is different from an earlier build, "" for nothing.
+func (s *solves) different(ctx context.Context, b *plan.Build, old past, bases map[string]build.Base) (string, error) {
+	host, err := config.ParsePlatform(old.BuildPlatform)
 	if err != nil {
-		return build.Base{}, false, err
+		return "what it was built from was not recorded", nil //nolint:nilerr // a damaged record keeps nothing
 	}
-	if in.Digest != old.Inputs || (!in.Whole && old.release != s.record.ID) {
-		return build.Base{}, false, nil
-	}
-	ref, err := registry.At(b.Repository, old.Digest)
+	in, err := build.ReadInputs(ctx, b, bases, host, s.options)
 	if err != nil {
-		return build.Base{}, false, nil //nolint:nilerr // a record that names no digest keeps nothing
+		return "", err
 	}
-	desc, err := s.client.Head(ctx, ref)
-	if registry.IsNotFound(err) {
-		return build.Base{}, false, nil
+	switch {
+	case !in.Complete():
+		return "it cannot be known whether it is the same: " + summary(in.Unknown), nil
+	case in.Digest != old.Inputs:
+		was := s.options.Inputs.Recall(b.ID(), old.Inputs)
+		if was == nil {
+			return "what it is built from changed", nil
+		}
+		return summary(inputs.Changes(was, in.Parts)), nil
+	case !old.Complete:
+		return "something changed while it was built last", nil
 	}
-	if err != nil {
-		return build.Base{}, false, err
+	there, err := index.Complete(ctx, s.client, b.Repository, descriptor(old))
+	if err != nil || there {
+		return "", err
 	}
-	kept := *old.ChildRecord
-	kept.Kept = true
-	s.put(b, &kept)
-	return build.Base{Repository: b.Repository, Descriptor: desc}, true, nil
+	return "the registry no longer has all of it", nil
 }

@@ -24,6 +24,11 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	if err != nil {
 		return err
 	}
+	if !o.Print {
+		if diags := w.checkInputs(p, c.Sources); diags.HasErrors() {
+			return &InputError{Diags: diags, Sources: c.Sources}
+		}
+	}
 	switch {
 	case o.Print:
 		b, err := c.Bake(o.Targets)
@@ -33,6 +38,9 @@ func (w *Workspace) Plan(o PlanOptions) error {
 		return w.writeJSON(b)
 	case o.JSON:
 		return w.writeJSON(planView(p))
+	}
+	if err := ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources); err != nil {
+		return err
 	}
 	return w.showPlan(p)
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/openssh"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
@@ -86,7 +87,7 @@ func repositories(p *plan.Plan, host string) []string {
 func (w *Workspace) dial(p *plan.Plan) worker.Dialer {
 	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG")}
 	for _, host := range p.Hosts() {
-		if _, port, err := net.SplitHostPort(host); err == nil && config.Loopback(host) {
+		if _, port, err := net.SplitHostPort(host); err == nil && oci.Loopback(host) {
 			o.Forwards = append(o.Forwards, openssh.Forward{Remote: net.JoinHostPort("127.0.0.1", port), Local: host})
 		}
 	}

@@ -4,31 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/sign"
+	"github.com/archmage-build/archmage/internal/smoke"
 )
 
 // PushOptions say what to push and how.
 type PushOptions struct {
 	Selection
-	// Force moves tags that somebody else has moved meanwhile.
+	// Force moves tags that somebody else has moved meanwhile, and lets Push
+	// move tags to what was not inspected or proven.
 	Force bool
 	// NoReferrer does not attach the record to the indexes.
 	NoReferrer bool
 }
 
 // Push uploads the drafts by digest, then moves the tags of all selected
-// targets and reads them back.
+// targets and reads them back. Drafts that were not inspected, or failed, are
+// refused (UncheckedError).
 func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
-	return w.step(o.Selection, func(p *plan.Plan, client *registry.Client, r *Record) error {
+	return w.step(ctx, o.Selection, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
+		if !o.Force {
+			if err := w.checked(p, r); err != nil {
+				return err
+			}
+		}
 		if err := w.registries(ctx, p, client); err != nil {
 			return err
 		}
@@ -36,63 +43,142 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 		if err := w.mayPush(ctx, p, client); err != nil {
 			return err
 		}
-		if err := w.push(ctx, p, client, r, o); err != nil {
-			return err
-		}
-		return w.showReleased(p, r)
+		return w.publish(ctx, p, client, r, o, !o.Force)
 	})
 }
 
-// readBefore notes what the tags name when a release begins.
-func readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) error {
-	if r.Before == nil {
-		r.Before = map[string]digest.Digest{}
-	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(client.Jobs())
-	for _, t := range p.Published() {
-		for _, tag := range t.Tags {
-			if _, ok := r.Before[tag.String()]; ok {
-				continue // this release has begun before
-			}
-			g.Go(func() error {
-				desc, err := client.Head(gctx, tag.String())
-				if err != nil && !registry.IsNotFound(err) {
-					return fmt.Errorf("reading what the tags name now: %w", err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				r.Before[tag.String()] = desc.Digest
-				return nil
-			})
-		}
-	}
-	return g.Wait()
-}
-
-// push is Push without its surroundings.
-func (w *Workspace) push(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, o PushOptions) error {
+// publish brings the drafts up, proves and signs them, and moves the tags.
+func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o PushOptions, prove bool) error {
 	taggings, err := w.upload(ctx, p, client, r)
 	if err != nil {
+		return err
+	}
+	if prove && !proven(p, r) {
+		proof, err := w.prove(ctx, p, client, r)
+		if noteErr := noteProof(r, proof, err); noteErr != nil || err != nil {
+			return errors.Join(err, noteErr)
+		}
+		defer proof.close()
+		if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
+			return err
+		}
+		if err := proof.verifyTags(ctx); err != nil {
+			return err
+		}
+		return w.showReleased(p, r)
+	}
+	if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
+		return err
+	}
+	return w.showReleased(p, r)
+}
+
+// tag signs what is uploaded, and proven where that was asked for, and moves the
+// tags.
+func (w *Workspace) tag(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
+	if err := w.sign(ctx, p, client, taggings); err != nil {
 		return err
 	}
 	return w.promote(ctx, p, client, r, taggings, o)
 }
 
-// upload brings the drafts up, by digest, and signs them.
-func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) ([]index.Tagging, error) {
-	key, err := w.signer(p)
-	if err != nil {
-		return nil, err
+// UncheckedError reports a draft that must not be pushed as it is.
+type UncheckedError struct {
+	Target string
+	// Proof reports that a device refused it, not the inspection.
+	Proof bool
+	// Failed reports that it was checked.
+	Failed bool
+}
+
+func (e *UncheckedError) Error() string {
+	switch {
+	case e.Proof:
+		return fmt.Sprintf("the draft of %q failed on a device; no tag has moved", e.Target)
+	case e.Failed:
+		return fmt.Sprintf("the draft of %q failed its inspection; no tag has moved", e.Target)
+	}
+	return fmt.Sprintf("the draft of %q was not inspected; no tag has moved", e.Target)
+}
+
+// Remedy is what to do next.
+func (e *UncheckedError) Remedy() string {
+	if e.Proof {
+		return "fix the image or the device and run `mage release`, or push all the same with -force"
+	}
+	return "run `mage inspect`, fix what it finds and build again, or push all the same with -force"
+}
+
+// checked is an UncheckedError where a draft was not inspected, or failed its
+// inspection or its proof.
+func (w *Workspace) checked(p *plan.Plan, r *journal.Record) error {
+	for _, t := range p.Published() {
+		tr := r.Target(t.Name)
+		if tr == nil || tr.Index == "" {
+			return w.notAssembled(t.Name)
+		}
+		of := func(c *journal.Check) *journal.Check {
+			if c == nil || c.Index != tr.Index {
+				return nil
+			}
+			return c
+		}
+		if c := of(tr.Proven); c != nil && !c.Passed {
+			return &UncheckedError{Target: t.Name, Proof: true, Failed: true}
+		}
+		if c := of(tr.Inspected); c == nil || !c.Passed {
+			return &UncheckedError{Target: t.Name, Failed: c != nil}
+		}
+	}
+	return nil
+}
+
+// proven reports whether the devices have passed every target with cases.
+func proven(p *plan.Plan, r *journal.Record) bool {
+	for _, t := range p.Published() {
+		tr := r.Target(t.Name)
+		if tr == nil || tr.Proven == nil || tr.Proven.Index != tr.Index || !tr.Proven.Passed {
+			return false
+		}
+	}
+	return true
+}
+
+// noteProof keeps what the devices said.
+func noteProof(r *journal.Record, p *proof, err error) error {
+	if p == nil || p.report == nil {
+		return nil
+	}
+	for _, t := range p.targets {
+		if tr := r.Target(t.Name); tr != nil {
+			tr.Proven = &journal.Check{Index: tr.Index, Passed: err == nil}
+		}
+	}
+	r.Proofs = nil
+	for _, res := range p.report.Results {
+		if res.Verdict != smoke.Skipped {
+			r.Proofs = append(r.Proofs, journal.Proof{Target: res.Target, Platform: res.Platform, Device: res.Device, Verdict: string(res.Verdict)})
+		}
+	}
+	return r.Save()
+}
+
+func (w *Workspace) notAssembled(target string) error {
+	return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", target)}
+}
+
+// upload brings the drafts up, by digest.
+func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) ([]index.Tagging, error) {
+	if _, err := w.signer(p); err != nil {
+		return nil, err // said before anything is pushed
 	}
 	w.traffic.begin()
 	defer w.traffic.end()
 	var taggings []index.Tagging
 	for _, t := range p.Published() {
-		tr := r.target(t.Name)
+		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return nil, &NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not assembled", t.Name)}
+			return nil, w.notAssembled(t.Name)
 		}
 		d, err := index.Open(w.layout(), t.Name)
 		if err != nil {
@@ -104,19 +190,33 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 		if err := index.Upload(ctx, client, d, t.Repositories()); err != nil {
 			return nil, interrupted(ctx, err)
 		}
-		if key != nil {
-			if err := index.Sign(ctx, client, d, t.Repositories(), key); err != nil {
-				return nil, interrupted(ctx, err)
-			}
-			w.say("signed %s and its images", t.Name)
-		}
 		tagging := index.Tagging{Draft: d}
 		for _, tag := range t.Tags {
 			tagging.Tags = append(tagging.Tags, tag.String())
 		}
 		taggings = append(taggings, tagging)
 	}
-	return taggings, r.advance(Uploaded)
+	return taggings, r.Advance(journal.Uploaded)
+}
+
+// sign signs the indexes and images, after the devices have run them: a
+// signature says that they may be deployed.
+func (w *Workspace) sign(ctx context.Context, p *plan.Plan, client *registry.Client, taggings []index.Tagging) error {
+	key, err := w.signer(p)
+	if err != nil || key == nil {
+		return err
+	}
+	for _, t := range taggings {
+		repos, err := index.Repositories(t.Tags)
+		if err != nil {
+			return err
+		}
+		if err := index.Sign(ctx, client, t.Draft, repos, key); err != nil {
+			return interrupted(ctx, err)
+		}
+		w.say("signed %s and its images", t.Draft.Target)
+	}
+	return nil
 }
 
 // signer loads the key of release { sign }, or gives nil.
@@ -132,75 +232,33 @@ func (w *Workspace) signer(p *plan.Plan) (*sign.Key, error) {
 	return sign.Load(w.absolute(s.Key), []byte(w.Getenv(env)))
 }
 
-// promote moves the tags, reads them back, and attaches the record.
-func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
-	moves, err := index.Moves(ctx, client, taggings, p.Release.ArchTags)
+// promote moves the tags and reads them back. The record is attached to the
+// indexes before the first tag moves: a release that is killed in between is
+// known for what it is from any machine.
+func (w *Workspace) promote(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
+	moves, err := index.Moves(taggings, p.Release.ArchTags)
 	if err != nil {
-		return interrupted(ctx, err)
+		return err
 	}
-	if r.Before == nil {
-		r.Before = map[string]digest.Digest{}
-	}
-	// A run that was killed may have moved some of them.
-	partly := slices.ContainsFunc(moves, func(m index.Move) bool {
-		before, ok := r.Before[m.Tag]
-		return ok && m.Previous == m.Digest && before != m.Digest
-	})
-	// What was read this moment need not be read again.
-	there := !slices.ContainsFunc(moves, func(m index.Move) bool { return m.Previous != m.Digest })
-	for i, m := range moves {
-		if before, ok := r.Before[m.Tag]; ok {
-			moves[i].Previous = before
-		} else {
-			r.Before[m.Tag] = m.Previous
-		}
-	}
-	r.Moves = moves
-	if there {
-		return errors.Join(r.advance(Verified), w.attach(ctx, client, r, taggings, o))
+	known := map[digest.Digest]ocispecs.Descriptor{}
+	for _, t := range taggings {
+		known[t.Draft.Descriptor.Digest] = t.Draft.Descriptor
 	}
 	step := r.Step
-	if err := r.advance(Promoting); err != nil {
-		return err
-	}
-	if err := index.Promote(ctx, client, moves, index.Promotion{Force: o.Force}); err != nil {
-		if !partly {
-			err = errors.Join(err, r.takenBack(step, err))
-		}
-		return interrupted(ctx, err)
-	}
-	r.Step = Promoted // written with the next step: the moves are in the record
-	if err := index.Verify(ctx, client, moves); err != nil {
-		return interrupted(ctx, err)
-	}
-	if err := r.advance(Verified); err != nil {
-		return err
-	}
-	return w.attach(ctx, client, r, taggings, o)
-}
-
-// attach pushes the record as a referrer of each index, so that it is found
-// from any machine. The tags stand already, so a registry that does not take
-// it is a warning.
-func (w *Workspace) attach(ctx context.Context, client *registry.Client, r *Record, taggings []index.Tagging, o PushOptions) error {
-	if o.NoReferrer {
-		return nil
-	}
-	data, err := r.public()
-	if err != nil {
-		return err
-	}
-	for _, t := range taggings {
-		repo, err := registry.Repository(t.Tags[0])
-		if err != nil {
+	found, err := index.Promote(ctx, client, moves, index.Promotion{Before: r.Before, Force: o.Force, Begin: func(found []journal.Move) error {
+		r.Promote(found, w.elsewhere)
+		r.Unattached = !o.NoReferrer
+		if err := r.Save(); err != nil || o.NoReferrer {
 			return err
 		}
-		if _, err := index.PushReferrer(ctx, client, repo, t.Draft.Descriptor, index.ArtifactTypeRecord, nil, data); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			w.status.Warn(fmt.Sprintf("the record is not attached to %s: %v", repo, err))
-		}
+		return w.attach(ctx, client, r, known)
+	}})
+	if err != nil {
+		return interrupted(ctx, errors.Join(err, withdraw(r, step, err)))
 	}
-	return nil
+	if r.Step != journal.Promoting { // all were there already
+		r.Moves = found
+	}
+	r.Finish()
+	return r.Save()
 }

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -27,32 +28,17 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err := w.annotate(p, r); err != nil {
 			return err
 		}
-		if !r.built() && r.moves() {
+		if !built(r) && moves(r) {
 			if err := w.mayPush(ctx, p, client); err != nil {
 				return err
 			}
 		}
-		if err := r.advance(Assembled); err != nil {
+		if err := r.Advance(journal.Assembled); err != nil {
 			return err
 		}
 		if err := w.inspectDrafts(ctx, p, client, r); err != nil {
 			return err
 		}
-		taggings, err := w.upload(ctx, p, client, r)
-		if err != nil {
-			return err
-		}
-		proof, err := w.prove(ctx, p, client, r)
-		if err != nil {
-			return err
-		}
-		defer proof.close()
-		if err := w.promote(ctx, p, client, r, taggings, o.PushOptions); err != nil {
-			return err
-		}
-		if err := proof.verifyTags(ctx); err != nil {
-			return err
-		}
-		return w.showReleased(p, r)
+		return w.publish(ctx, p, client, r, o.PushOptions, true)
 	})
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -19,7 +19,7 @@ import (
 // RollbackOptions say how far to go back.
 type RollbackOptions struct {
 	// To is the release whose tags are wanted again; empty means as they were
-	// before the newest release that moved any.
+	// before the newest release that moved any and was not undone.
 	To string
 	// Force moves tags that somebody else has moved since.
 	Force bool
@@ -37,117 +37,202 @@ func (w *Workspace) Rollback(ctx context.Context, o RollbackOptions) error {
 }
 
 func (w *Workspace) rollback(ctx context.Context, p *plan.Plan, client *registry.Client, o RollbackOptions) error {
-	r, err := w.newRecord(KindRollback)
+	last, err := w.newest()
 	if err != nil {
 		return err
 	}
-	if o.To == "" {
-		err = w.undo(r)
-	} else {
-		err = w.restore(r, o.To)
-	}
-	if err != nil {
-		return err
-	}
-	if o.DryRun {
-		return w.showMoves(r.Moves)
-	}
-	if err := w.registries(ctx, onlyRegistries(p), client); err != nil {
+	if err := w.registries(ctx, p, client); err != nil {
 		return err
 	}
 	w.status.Close()
-	if err := r.advance(Promoting); err != nil {
+	if last != nil && last.Open() {
+		if done, err := w.rollbackOpen(ctx, p, client, last, o); done || err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+	r, err := w.journal.New(journal.Rollback)
+	if err != nil {
 		return err
 	}
-	err = index.Promote(ctx, client, r.Moves, index.Promotion{Force: o.Force})
+	if last != nil {
+		r.Stuck = slices.Clone(last.Stuck)
+	}
+	to, err := w.fillRollback(ctx, p, client, r, o.To)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if o.DryRun {
+		w.say("would roll back %s to %s", count(len(r.Moves), "tag"), to)
+		return w.showMoves(r.Moves)
+	}
+	// What the newest record made of a tag is what it must point to now.
+	before := journal.Tags{}
+	for _, m := range r.Moves {
+		before[m.Tag] = m.Previous
+	}
+	began := false
+	found, err := index.Promote(ctx, client, r.Moves, index.Promotion{Before: before, Force: o.Force, Begin: func(found []journal.Move) error {
+		began = true
+		r.Promote(found, nil)
+		r.Unattached = true
+		if err := r.Save(); err != nil {
+			return err
+		}
+		return w.attach(ctx, client, r, nil)
+	}})
 	var stuck *index.UntagError
 	if errors.As(err, &stuck) { // all else was done; the registry does not remove tags
 		w.status.Warn(stuck.Error() + "; " + stuck.Remedy())
-		r.Moves = slices.DeleteFunc(r.Moves, func(m index.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
+		r.Moves = slices.DeleteFunc(r.Moves, func(m journal.Move) bool { return m.Digest == "" && slices.Contains(stuck.Tags, m.Tag) })
 	} else if err != nil {
-		var half *index.HalfMovedError
-		if !errors.As(err, &half) { // all tags are as they were: nothing to remember
-			err = errors.Join(err, stateError(os.Remove(r.path)))
-		}
-		return interrupted(ctx, err)
+		return interrupted(ctx, errors.Join(err, w.abandon(r, began, err)))
 	}
-	if err := r.advance(Promoted); err != nil {
+	if !began {
+		r.Moves = found
+	}
+	r.Finish()
+	if err := r.Save(); err != nil {
 		return err
 	}
-	if err := index.Verify(ctx, client, r.Moves); err != nil {
-		return interrupted(ctx, err)
-	}
-	if err := r.advance(Verified); err != nil {
-		return err
+	moved := len(r.Changed())
+	switch {
+	case moved == 0 && stuck != nil:
+		w.say("nothing was rolled back: the registry removes no tags")
+	case moved == 0:
+		w.say("nothing was rolled back: all %s are there already, every one read back", count(len(r.Moves), "tag"))
+	default:
+		w.say("rolled back %s to %s, every one read back", count(moved, "tag"), to)
 	}
 	return w.showMoves(r.Moves)
 }
 
-// onlyRegistries is the plan without builds: a rollback pushes nothing.
-func onlyRegistries(p *plan.Plan) *plan.Plan { c := *p; c.Targets = nil; return &c }
-
-// undo takes back the newest release that moved tags.
-func (w *Workspace) undo(r *Record) error {
-	ids, err := w.recordIDs()
+// rollbackOpen takes back a promotion that was interrupted, if that is what
+// there is to roll back: it had moved some of its tags.
+func (w *Workspace) rollbackOpen(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o RollbackOptions) (done bool, err error) {
+	now, err := index.Point(ctx, client, openTags(r))
 	if err != nil {
-		return err
+		return false, err
 	}
-	for _, id := range slices.Backward(ids) {
-		old, err := readRecord(w.path("releases", id+".json"))
-		if err != nil {
-			return err
+	c := journal.Close(r, now)
+	ends := len(c.Moves) > 0 && o.To == "" && r.Reached(journal.Promoting) && !r.Closed()
+	if o.DryRun {
+		if ends {
+			w.say("would roll back %s of %s %s, which was interrupted while its tags moved", count(len(c.Moves), "tag"), r.Kind, r.ID)
+			return true, w.showMoves(c.Moves)
 		}
-		if !old.reached(Promoting) || len(old.Moves) == 0 {
-			continue
-		}
-		r.Undoes = old.ID
-		r.Moves = slices.DeleteFunc(index.Rollback(old.Moves), func(m index.Move) bool { return m.Digest == m.Previous })
-		if len(r.Moves) == 0 {
-			return usage("Nothing to roll back", fmt.Errorf("release %s moved no tag: they were all there already; name an older state with -to=ID (`mage releases` lists them)", old.ID))
-		}
+		return false, nil
+	}
+	if err := w.closeOpen(ctx, p, client); err != nil || !ends {
+		return false, err
+	}
+	if len(r.Stuck) > 0 {
+		return true, fmt.Errorf("rolling back %s %s, which was interrupted while its tags moved: %s could not be moved", r.Kind, r.ID, count(len(r.Stuck), "tag"))
+	}
+	w.say("rolled back %s of %s %s, which was interrupted while its tags moved", count(len(c.Moves), "tag"), r.Kind, r.ID)
+	return true, w.showMoves(c.Moves)
+}
+
+// abandon forgets a rollback that moved nothing, or put back what it had moved.
+func (w *Workspace) abandon(r *journal.Record, began bool, failure error) error {
+	var half *index.HalfMovedError
+	var unsettled *index.UnsettledError
+	if !began || errors.As(failure, &half) || errors.As(failure, &unsettled) {
 		return nil
 	}
-	return &NoRecordError{Dir: w.path(), Want: "no release has moved a tag"}
+	return w.journal.Remove(r)
 }
 
-// restore makes the tags what they were when release id had ended.
-func (w *Workspace) restore(r *Record, id string) error {
-	old, err := w.record(id)
+// fillRollback decides what moves, and names for people where to. Records of the
+// registry are asked where those of this workspace do not tell.
+func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, id string) (string, error) {
+	records, err := w.local()
 	if err != nil {
+		return "", err
+	}
+	everywhere := func() error {
+		remote, err := w.remote(ctx, p, client)
+		records = union(records, remote)
+		for _, old := range remote {
+			w.journal.Behind(r, old.ID)
+		}
 		return err
 	}
-	if !old.reached(Promoted) {
-		return usage("Release without tags", fmt.Errorf("release %s did not come as far as its tags (%s)", old.ID, old.Step))
-	}
-	r.Restores = old.ID
-	for _, m := range old.Moves {
-		r.Moves = append(r.Moves, index.Move{Target: m.Target, Tag: m.Tag, Platform: m.Platform, Digest: m.Digest, Previous: w.lastMove(m.Tag)})
-	}
-	return nil
-}
-
-// lastMove is what the newest record that moved a tag made of it: if it names
-// anything else, somebody else has moved it.
-func (w *Workspace) lastMove(tag string) digest.Digest {
-	ids, err := w.recordIDs()
-	if err != nil {
-		return ""
-	}
-	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
-		if err != nil || !r.reached(Promoting) {
-			continue
+	if id != "" {
+		to, err := record(records, id)
+		var unknown *InputError
+		if errors.As(err, &unknown) {
+			if err := everywhere(); err != nil {
+				return "", err
+			}
+			to, err = record(records, id)
 		}
-		for _, m := range r.Moves {
-			if m.Tag == tag {
-				return m.Digest
+		if err != nil {
+			return "", err
+		}
+		if !to.Reached(journal.Promoted) || len(to.Moves) == 0 {
+			return "", usage("Release without tags", fmt.Errorf("release %s did not come as far as its tags (%s)", to.ID, to.Step))
+		}
+		r.Restore(to, records)
+		return "release " + to.ID, nil
+	}
+	now := journal.Tags{}
+	point := func(tag string) (digest.Digest, error) {
+		if d, ok := now[tag]; ok {
+			return d, nil
+		}
+		read, err := index.Point(ctx, client, []string{tag})
+		now[tag] = read[tag]
+		return read[tag], err
+	}
+	if err := everywhere(); err != nil { // others may have released since
+		w.status.Warn(fmt.Sprintf("only what was released from here is known: %v", err))
+	}
+	if records, err = journal.Carried(records, point); err != nil {
+		return "", err
+	}
+	published := journal.Published(records)
+	if len(published) == 0 {
+		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
+	}
+	top, err := journal.Current(published, point)
+	if err != nil {
+		return "", err
+	}
+	if top == nil { // somebody else has moved them: the promotion names the tags
+		top = published[0]
+	}
+	if top.Remote() {
+		for _, m := range top.Moves {
+			if _, err := point(m.Tag); err != nil {
+				return "", err
 			}
 		}
+		moved, waiting := journal.Half(top, now)
+		w.nameHalf(top, moved, waiting)
 	}
-	return ""
+	r.Undoes, r.Moves = journal.IDs{top.ID}, journal.Undo(top)
+	if to := journal.State(published, top, r.Moves); to != "" {
+		return "release " + to, nil
+	}
+	return "what they pointed to before release " + top.ID, nil
 }
 
-func (w *Workspace) showMoves(moves []index.Move) error {
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// digestName is a digest for people.
+func digestName(d digest.Digest) string {
+	if d == "" {
+		return "nothing"
+	}
+	return d.String()
+}
+
+func (w *Workspace) showMoves(moves []journal.Move) error {
 	t := ui.NewTable(ui.Column{Title: "TAG"}, ui.Column{Title: "FROM"}, ui.Column{Title: "TO"})
 	t.Empty = "no tag moves\n"
 	name := func(d digest.Digest) string {
@@ -164,26 +249,39 @@ func (w *Workspace) showMoves(moves []index.Move) error {
 
 // releaseView is one release as `mage releases -json` prints it.
 type releaseView struct {
-	*Record
-	// Problem says why the record cannot be read.
+	*journal.Record
+	// Problem tells why the record cannot be read.
 	Problem string `json:"problem,omitempty"`
+	// Remote records were read from the registry.
+	Remote bool `json:"remote,omitempty"`
 }
 
-// Releases lists the records, the newest first.
-func (w *Workspace) Releases(asJSON bool) error {
-	ids, err := w.recordIDs()
+// Releases lists what was released, the newest first: from here, and by others
+// as the registry has it.
+func (w *Workspace) Releases(ctx context.Context, asJSON bool) error {
+	views := []releaseView{}
+	bad := map[string]error{}
+	local, err := w.journal.All(func(id string, err error) { bad[id] = err })
 	if err != nil {
 		return err
 	}
-	views := []releaseView{}
-	for _, id := range slices.Backward(ids) {
-		r, err := readRecord(w.path("releases", id+".json"))
-		if err != nil {
-			views = append(views, releaseView{Record: &Record{ID: id}, Problem: err.Error()})
-			continue
-		}
-		views = append(views, releaseView{Record: r})
+	remote, err := w.published(ctx)
+	w.status.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
+	if err != nil {
+		w.status.Warn(fmt.Sprintf("only what was released from here is listed: %v", err))
+	}
+	for id, err := range bad {
+		views = append(views, releaseView{Record: &journal.Record{ID: id}, Problem: err.Error()})
+	}
+	for _, r := range union(local, remote) {
+		if bad[r.ID] == nil {
+			views = append(views, releaseView{Record: r, Remote: r.Remote()})
+		}
+	}
+	slices.SortFunc(views, func(a, b releaseView) int { return strings.Compare(b.ID, a.ID) })
 	if asJSON {
 		return w.writeJSON(views)
 	}
@@ -197,11 +295,13 @@ func (w *Workspace) Releases(asJSON bool) error {
 		}
 		var state any
 		switch {
-		case v.Kind == KindRollback && v.Undoes != "":
-			state = "took back " + v.Undoes
-		case v.Kind == KindRollback:
+		case v.Kind == journal.Rollback && v.Restores != "":
 			state = "restored " + v.Restores
-		case v.Step == Verified:
+		case v.Kind == journal.Rollback:
+			state = "took back " + strings.Join(v.Undoes, ", ")
+		case v.Remote:
+			state = out.Good("released elsewhere")
+		case v.Step == journal.Verified:
 			state = out.Good("released")
 		default:
 			state = out.Warn("stopped while " + string(v.Step))
@@ -220,4 +320,18 @@ func (w *Workspace) Releases(asJSON bool) error {
 		t.Row(v.ID, state, strings.Join(targets, ", "), fmt.Sprint(len(v.Moves)), first)
 	}
 	return t.Write(out)
+}
+
+// published are the records that the registries have of the default targets;
+// without a targets.hcl there are none.
+func (w *Workspace) published(ctx context.Context) ([]*journal.Record, error) {
+	_, p, err := w.Load(Selection{})
+	if err != nil {
+		return nil, err
+	}
+	client, err := w.clientOf(p, 1) // a registry that is down shall not hold up the list
+	if err != nil {
+		return nil, err
+	}
+	return w.remote(ctx, p, client)
 }

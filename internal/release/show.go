@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/ui"
 )
 
 // showBuilt is the table of a build: who built what.
-func (w *Workspace) showBuilt(r *Record) error {
+func (w *Workspace) showBuilt(r *journal.Record) error {
 	err := w.builtTable(r)
 	if err != nil {
 		return err
@@ -23,7 +24,7 @@ func (w *Workspace) showBuilt(r *Record) error {
 	return nil
 }
 
-func (w *Workspace) builtTable(r *Record) error {
+func (w *Workspace) builtTable(r *journal.Record) error {
 	p := w.Streams.Err.Palette
 	t := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "DIGEST"},
 		ui.Column{Title: "BUILT BY"}, ui.Column{Title: "CACHED", Right: true}, ui.Column{Title: "TIME", Right: true})
@@ -34,7 +35,7 @@ func (w *Workspace) builtTable(r *Record) error {
 				by = p.Warn(c.Worker + ", not native")
 			}
 			cached, took := fmt.Sprintf("%d/%d", c.Cached, c.Steps), ui.Duration(time.Duration(c.Seconds*float64(time.Second)))
-			if c.Kept {
+			if c.Reused {
 				cached, took = "kept", ""
 			}
 			t.Row(tr.Name, c.Platform, c.Digest.String(), by, cached, took)
@@ -46,7 +47,7 @@ func (w *Workspace) builtTable(r *Record) error {
 
 // showReleased is the end of a release: the table for people, a line a tag for
 // machines.
-func (w *Workspace) showReleased(p *plan.Plan, r *Record) error {
+func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
 	if err := w.builtTable(r); err != nil {
 		return err
 	}
@@ -60,10 +61,14 @@ func (w *Workspace) showReleased(p *plan.Plan, r *Record) error {
 	if moved == 0 {
 		what = fmt.Sprintf("all %d tags were there already", len(r.Moves))
 	}
-	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back\n",
-		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what)
+	proven := w.proven
+	if proven == "" {
+		proven = "nothing was run on a device"
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back; %s\n",
+		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what, proven)
 	for _, t := range p.Published() {
-		tr := r.target(t.Name)
+		tr := r.Target(t.Name)
 		for _, tag := range t.Tags {
 			fmt.Fprintf(w.Streams.Out, "%s@%s\n", tag, tr.Index)
 		}

@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
+	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/smoke"
@@ -59,8 +62,9 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 }
 
 func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
+	t := w.tenant()
 	return device.Options{
-		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: w.Dir,
+		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live,
 		Credential: func(_ context.Context, host string) (device.Credential, bool, error) {
 			user, password, token, ok, err := client.Credential(host)
 			return device.Credential{Username: user, Password: password, IdentityToken: token}, ok, err
@@ -102,11 +106,13 @@ func (f *fleetOfDevices) close() {
 
 // proof is what the devices said, and the way to ask them again.
 type proof struct {
-	w       *Workspace
-	fleet   *fleetOfDevices
+	w     *Workspace
+	fleet *fleetOfDevices
+	// targets are those with smoke blocks.
 	targets []*smoke.Target
-	report  *smoke.Report
-	tags    map[string]string
+	// report is nil where no device was asked.
+	report *smoke.Report
+	tags   map[string]string
 }
 
 func (p *proof) close() {
@@ -116,16 +122,22 @@ func (p *proof) close() {
 }
 
 // prove runs the smoke cases on the devices, by digest, before any tag moves.
-func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *Record) (*proof, error) {
+func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) (*proof, error) {
 	out := &proof{w: w, tags: map[string]string{}}
 	if !p.Release.Prove {
 		return out, nil
 	}
+	var unrun []*smoke.Target
 	for _, t := range p.Published() {
 		if len(t.Spec.Smokes) == 0 {
+			st, err := w.unrun(t)
+			if err != nil {
+				return out, err
+			}
+			unrun = append(unrun, st)
 			continue
 		}
-		st, err := smoke.Read(ctx, client, t.Repositories()[0]+"@"+r.target(t.Name).Index.String())
+		st, err := smoke.Read(ctx, client, t.Repositories()[0]+"@"+r.Target(t.Name).Index.String())
 		if err != nil {
 			return out, interrupted(ctx, err)
 		}
@@ -137,27 +149,39 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 			}
 		}
 	}
-	if len(out.targets) == 0 || (len(p.Devices) == 0 && len(p.Release.RequireDevices) == 0) {
+	policy := smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}
+	all := slices.Concat(out.targets, unrun)
+	if len(out.targets) == 0 || len(p.Devices) == 0 {
+		report := smoke.Conclude(all)
+		w.proven = report.Summary()
+		if err := report.Err(policy); err != nil {
+			return out, &heldError{err}
+		}
 		return out, nil
 	}
 	var err error
 	if out.fleet, err = w.devices(p, nil); err != nil {
 		return out, err
 	}
-	report, err := w.runSmoke(ctx, out.fleet, out.targets, smoke.Options{Wipe: true})
+	report, err := w.runSmoke(ctx, out.fleet, all, smoke.Options{Wipe: true})
 	if err != nil {
 		out.close()
 		return out, interrupted(ctx, err)
 	}
-	out.report, r.Smoke = report, report
+	w.proven = report.Summary()
+	out.report = report
+	if r.Smoke, err = json.Marshal(report); err != nil {
+		out.close()
+		return out, fmt.Errorf("encoding the smoke report: %w", err)
+	}
 	for _, res := range report.Results {
-		if tr := r.target(res.Target); tr != nil && res.Verdict == smoke.Passed {
-			if c := tr.child(res.Platform); c != nil && !slices.Contains(c.ProvenOn, res.Device) {
+		if tr := r.Target(res.Target); tr != nil && res.Verdict == smoke.Passed {
+			if c := tr.Child(res.Platform); c != nil && !slices.Contains(c.ProvenOn, res.Device) {
 				c.ProvenOn = append(c.ProvenOn, res.Device)
 			}
 		}
 	}
-	if err := r.save(); err != nil {
+	if err := r.Save(); err != nil {
 		out.close()
 		return out, err
 	}
@@ -165,15 +189,28 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 		out.close()
 		return out, err
 	}
-	if err := report.Err(smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}); err != nil {
+	if err := report.Err(policy); err != nil {
 		out.close()
 		return out, &heldError{err}
 	}
-	if err := r.advance(Proven); err != nil {
+	if err := r.Advance(journal.Proven); err != nil {
 		out.close()
 		return out, err
 	}
 	return out, nil
+}
+
+// unrun is a target that no device runs, for want of a smoke block.
+func (w *Workspace) unrun(t *plan.Target) (*smoke.Target, error) {
+	d, err := index.Open(w.layout(), t.Name)
+	if err != nil {
+		return nil, err
+	}
+	st := &smoke.Target{Name: t.Name}
+	for _, desc := range d.Children() {
+		st.Children = append(st.Children, smoke.Child{Platform: *desc.Platform, Digest: desc.Digest})
+	}
+	return st, nil
 }
 
 // heldError is what keeps a release from its tags.
@@ -267,15 +304,15 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		if o.Ref != "" {
 			ref = o.Ref
 		}
-		if len(t.Spec.Smokes) == 0 && o.Ref == "" {
-			continue
-		}
 		st, err := smoke.Read(ctx, client, ref)
+		if registry.IsNotFound(err) && len(t.Spec.Smokes) == 0 && o.Ref == "" {
+			continue // nothing to run, and nothing published that was not run
+		}
 		if err != nil {
 			return interrupted(ctx, err)
 		}
 		st.Name, st.Cases, st.Insecure = t.Name, t.Spec.Smokes, p.Registry(plan.Host(st.Repository)).Insecure
-		if len(st.Cases) == 0 {
+		if len(st.Cases) == 0 && o.Ref != "" {
 			st.Cases = []*config.Smoke{{Timeout: time.Minute}}
 		}
 		targets = append(targets, st)
@@ -283,7 +320,7 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 			break
 		}
 	}
-	if len(targets) == 0 {
+	if !slices.ContainsFunc(targets, func(t *smoke.Target) bool { return len(t.Cases) > 0 }) {
 		return usage("Nothing to prove", errors.New("no selected target has a smoke block; add for example: smoke { command = [\"--version\"] }"))
 	}
 	fleet, err := w.devices(p, o.Devices)
@@ -306,11 +343,31 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(w.Streams.Err, report.Summary())
 	policy := smoke.Policy{Require: p.Release.RequireDevices, Emulation: p.Release.Emulation}
 	if len(o.Devices) > 0 || o.Ref != "" {
 		policy.Require = nil // who names devices or an image asks about those
 	}
 	return report.Err(policy)
+}
+
+// unprovenLines says what was not proven and why, a line for each target and
+// reason.
+func unprovenLines(list []smoke.Unproven) []string {
+	var keys []smoke.Unproven
+	platforms := map[smoke.Unproven][]string{}
+	for _, u := range list {
+		key := smoke.Unproven{Target: u.Target, Why: u.Why}
+		if platforms[key] == nil {
+			keys = append(keys, key)
+		}
+		platforms[key] = append(platforms[key], u.Platform)
+	}
+	var lines []string
+	for _, k := range keys {
+		lines = append(lines, fmt.Sprintf("%s %s: %s", k.Target, strings.Join(platforms[k], ", "), k.Why))
+	}
+	return lines
 }
 
 // showSmoke is the matrix of devices and targets, then what went wrong.
@@ -333,8 +390,8 @@ func (w *Workspace) showSmoke(out *ui.Stream, r *smoke.Report) error {
 	if err := t.Write(out); err != nil {
 		return err
 	}
-	for _, u := range r.Unproven {
-		fmt.Fprintf(out, "%s %s %s: %s\n", out.Warn("not proven:"), u.Target, u.Platform, ui.Clean(u.Why))
+	for _, u := range unprovenLines(r.Unproven) {
+		fmt.Fprintf(out, "%s %s\n", out.Warn("not proven:"), ui.Clean(u))
 	}
 	for _, res := range r.Results {
 		if res.Reason == "" {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -33,10 +33,16 @@ type Workspace struct {
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
+	journal *journal.Store
 	opened  time.Time
+	// proven says what the devices of this run showed, for the last line; ""
+	// where none was to be asked.
+	proven  string
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
+	// elsewhere are moves of promotions of other workspaces that did not end.
+	elsewhere []journal.Move
 }
 
 // Open returns the workspace of a directory.
@@ -46,7 +52,7 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 		return nil, fmt.Errorf("finding the working directory: %w", err)
 	}
 	status := ui.NewStatus(streams.Err)
-	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, opened: time.Now(), status: status, traffic: &traffic{status: status}}
+	w := &Workspace{Dir: abs, Streams: streams, Environ: environ, journal: journal.Open(filepath.Join(abs, journal.Dir)), opened: time.Now(), status: status, traffic: &traffic{status: status}}
 	w.machine = sync.OnceValues(func() (*embedded.Machine, error) {
 		return embedded.New(w.Environ, w.report)
 	})
@@ -74,11 +80,9 @@ func (w *Workspace) Getenv(key string) string {
 	return v
 }
 
-// state is the directory of drafts and records, relative to Dir.
-const state = ".archmage"
-
+// path is a place in the state directory.
 func (w *Workspace) path(parts ...string) string {
-	return filepath.Join(append([]string{w.Dir, state}, parts...)...)
+	return filepath.Join(append([]string{w.journal.Path}, parts...)...)
 }
 
 // layout is where the drafts lie.
@@ -133,6 +137,9 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	}
 	p, more := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms})
 	diags = append(diags, more...)
+	if !diags.HasErrors() {
+		diags = append(diags, w.checkFiles(p)...)
+	}
 	if diags.HasErrors() {
 		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
@@ -145,10 +152,10 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diags := append(p.CheckPublish(), w.checkInputs(p)...); diags.HasErrors() {
+	if diags := append(p.CheckPublish(), w.checkInputs(p, c.Sources)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, nil
+	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
@@ -166,7 +173,7 @@ func (w *Workspace) locked(p *plan.Plan, do func(*registry.Client) error) error 
 	if err != nil {
 		return err
 	}
-	unlock, err := w.lock()
+	unlock, err := w.journal.Lock()
 	if err != nil {
 		return err
 	}
@@ -175,7 +182,10 @@ func (w *Workspace) locked(p *plan.Plan, do func(*registry.Client) error) error 
 }
 
 // client talks to the registries of the plan.
-func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
+func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) { return w.clientOf(p, 0) }
+
+// clientOf is client with a number of attempts, 0 for as many as usual.
+func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, error) {
 	var hosts []registry.Host
 	for _, r := range p.Registries {
 		h := registry.Host{Name: r.Host, PlainHTTP: r.Insecure || r.Embedded, SkipVerify: r.Insecure}
@@ -185,45 +195,8 @@ func (w *Workspace) client(p *plan.Plan) (*registry.Client, error) {
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report,
+		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
 	})
-}
-
-// open makes the state directory, which git shall not see: an untracked file
-// would make the checkout dirty and the timestamps its own.
-func (w *Workspace) open() error {
-	dir := w.path()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return stateError(err)
-	}
-	ignore := filepath.Join(dir, ".gitignore")
-	if _, err := os.Stat(ignore); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
-			return stateError(err)
-		}
-	}
-	return nil
-}
-
-// StateError is a failure to keep the state of a release.
-type StateError struct{ Err error }
-
-func (e *StateError) Error() string {
-	return fmt.Sprintf("writing the state of the release: %v", e.Err)
-}
-
-func (e *StateError) Unwrap() error { return e.Err }
-
-// Remedy is what to do next.
-func (e *StateError) Remedy() string {
-	return "make room, or make " + state + " writable, and run the same command again; no tag was moved since the last record"
-}
-
-func stateError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &StateError{Err: err}
 }
 
 // say prints a line for people.
@@ -255,7 +228,8 @@ func elapsed(e embedded.Event) string {
 // left half moved are told in any case.
 func interrupted(ctx context.Context, err error) error {
 	var half *index.HalfMovedError
-	if err != nil && ctx.Err() != nil && !errors.As(err, &half) {
+	var unsettled *index.UnsettledError
+	if err != nil && ctx.Err() != nil && !errors.As(err, &half) && !errors.As(err, &unsettled) {
 		return context.Cause(ctx)
 	}
 	return err

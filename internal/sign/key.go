@@ -36,19 +36,34 @@ func (e *KeyError) Remedy() string { return e.Hint }
 // Key is a private key that signs. It is safe for concurrent use.
 type Key struct{ pair signature.SignerVerifier }
 
-// Load reads a private key as `cosign generate-key-pair` writes it, encrypted
-// with a password, or in PKCS #8, PKCS #1 or SEC 1 form.
-func Load(path string, password []byte) (*Key, error) {
+// Check reports whether a file may be a private key, as far as can be told
+// without its password. The error is a *KeyError.
+func Check(path string) error {
+	_, _, err := read(path)
+	return err
+}
+
+func read(path string) (*pem.Block, []byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &KeyError{Path: path, Reason: "cannot be read: " + err.Error(), Hint: "make one with `cosign generate-key-pair`, or correct the path in release { sign { key } }", Err: err}
+		return nil, nil, &KeyError{Path: path, Reason: "cannot be read: " + err.Error(), Hint: "make one with `cosign generate-key-pair`, or correct the path in release { sign { key } }", Err: err}
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
-		return nil, &KeyError{Path: path, Reason: "is no PEM file", Hint: "name the private key, cosign.key, that `cosign generate-key-pair` wrote"}
+		return nil, nil, &KeyError{Path: path, Reason: "is no PEM file", Hint: "name the private key, cosign.key, that `cosign generate-key-pair` wrote"}
 	}
 	if block.Type == "PUBLIC KEY" {
-		return nil, &KeyError{Path: path, Reason: "is a public key, which only verifies", Hint: "name the private key beside it, cosign.key"}
+		return nil, nil, &KeyError{Path: path, Reason: "is a public key, which only verifies", Hint: "name the private key beside it, cosign.key"}
+	}
+	return block, raw, nil
+}
+
+// Load reads a private key as `cosign generate-key-pair` writes it, encrypted
+// with a password, or in PKCS #8, PKCS #1 or SEC 1 form.
+func Load(path string, password []byte) (*Key, error) {
+	block, raw, err := read(path)
+	if err != nil {
+		return nil, err
 	}
 	if password == nil {
 		password = []byte{} // nil would mean that the key is not encrypted

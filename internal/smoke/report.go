@@ -19,12 +19,15 @@ const ReportSchema = 1
 // Report is what a run of cases on devices gave. It is part of the release's
 // record.
 type Report struct {
-	Schema   int            `json:"schema"`
-	Started  time.Time      `json:"started"`
-	Seconds  float64        `json:"seconds"`
-	Devices  []DeviceReport `json:"devices"`
-	Results  []Result       `json:"results"`
-	Unproven []Unproven     `json:"unproven,omitempty"`
+	Schema  int            `json:"schema"`
+	Started time.Time      `json:"started"`
+	Seconds float64        `json:"seconds"`
+	Devices []DeviceReport `json:"devices"`
+	Results []Result       `json:"results"`
+	// Platforms is how many images of single platforms the report covers;
+	// Unproven are those of them that no device ran on its own hardware.
+	Platforms int        `json:"platforms"`
+	Unproven  []Unproven `json:"unproven,omitempty"`
 }
 
 // DeviceReport is one device.
@@ -138,49 +141,92 @@ func (r *Report) Cell(device, target string) Verdict {
 	return worst
 }
 
+// Conclude is the report where no device was asked: nothing is proven.
+func Conclude(targets []*Target) *Report {
+	r := &Report{Schema: ReportSchema}
+	r.conclude(targets)
+	return r
+}
+
 // conclude notes the platforms that nobody proved.
 func (r *Report) conclude(targets []*Target) {
 	for _, t := range targets {
 		for _, c := range t.Children {
-			if why := r.unproven(t, c.Name()); why != "" {
+			r.Platforms++
+			if why := r.unproven(t, c); why != "" {
 				r.Unproven = append(r.Unproven, Unproven{Target: t.Name, Platform: c.Name(), Why: why})
 			}
 		}
 	}
 }
 
-// unproven says why a platform is not proven, or gives "".
-func (r *Report) unproven(t *Target, platform string) string {
-	byDevice := map[string]Verdict{}
-	var devices []string
-	for _, x := range r.Results {
-		if x.Target != t.Name || x.Platform != platform || x.Verdict == Skipped {
-			continue
-		}
-		if old, ok := byDevice[x.Device]; !ok {
-			devices = append(devices, x.Device)
-			byDevice[x.Device] = x.Verdict
-		} else if x.Verdict.Worse(old) {
-			byDevice[x.Device] = x.Verdict
-		}
-	}
-	why := "no device"
-	for i, d := range devices {
-		v := byDevice[d]
-		if v == Passed {
-			return ""
-		}
-		if i == 0 {
-			why = ""
-		} else {
-			why += ", "
-		}
-		why += fmt.Sprintf("%s on %s", v, d)
-	}
+// unproven says why an image is not proven, or gives "". It is proven where
+// each case passed on a device that gave no other verdict on it.
+func (r *Report) unproven(t *Target, c Child) string {
 	if len(t.Cases) == 0 {
 		return "the target has no smoke block"
 	}
-	return why
+	worst := map[string]Verdict{}
+	var devices []string
+	for _, x := range r.of(t, c) {
+		if x.Verdict == Skipped {
+			continue
+		}
+		if old, ok := worst[x.Device]; !ok {
+			devices = append(devices, x.Device)
+			worst[x.Device] = x.Verdict
+		} else if x.Verdict.Worse(old) {
+			worst[x.Device] = x.Verdict
+		}
+	}
+	passed := map[string]bool{}
+	for _, x := range r.of(t, c) {
+		if x.Verdict == Passed && worst[x.Device] == Passed {
+			passed[x.Case] = true
+		}
+	}
+	var open []string
+	for i := range t.Cases {
+		if name := caseName(t, i); !passed[name] {
+			open = append(open, name)
+		}
+	}
+	var why []string
+	for _, d := range devices {
+		if worst[d] != Passed {
+			why = append(why, fmt.Sprintf("%s on %s", worst[d], d))
+		}
+	}
+	switch {
+	case len(open) == 0:
+		return ""
+	case len(devices) == 0:
+		return "no device"
+	case len(why) == 0:
+		return "no device ran " + strings.Join(open, ", ")
+	}
+	return strings.Join(why, ", ")
+}
+
+// of are the results about an image.
+func (r *Report) of(t *Target, c Child) []Result {
+	var out []Result
+	for _, x := range r.Results {
+		if x.Target == t.Name && x.Platform == c.Name() {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Summary says of how many platforms it was shown that they run: "proven 2 of 4
+// platforms". Where it was of none, it does not speak of proof.
+func (r *Report) Summary() string {
+	n := r.Platforms - len(r.Unproven)
+	if n == 0 {
+		return fmt.Sprintf("none of %d platforms passed on hardware of its own", r.Platforms)
+	}
+	return fmt.Sprintf("proven %d of %d platforms", n, r.Platforms)
 }
 
 // WriteJSON writes the report for machines.

@@ -11,8 +11,10 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
 )
 
@@ -81,15 +83,23 @@ func Read(ctx context.Context, client *registry.Client, ref string) (*Target, er
 		return t, nil
 	}
 	t.Index = desc.Digest
-	for _, m := range doc.Manifests {
-		if m.Platform == nil || m.Platform.OS == "unknown" || m.Annotations["vnd.docker.reference.type"] != "" {
-			continue // an attestation, or another artifact
+	children := make([]*Child, len(doc.Manifests))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(client.Jobs())
+	for i, entry := range doc.Manifests {
+		g.Go(func() error {
+			var err error
+			children[i], err = childOf(gctx, client, t.ref(entry.Digest), entry)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("reading %q: %w", ref, err)
+	}
+	for _, c := range children {
+		if c != nil {
+			t.Children = append(t.Children, *c)
 		}
-		child := Child{Platform: platforms.Normalize(*m.Platform), Digest: m.Digest}
-		if child.Config, err = configOf(ctx, client, t.ref(m.Digest)); err != nil {
-			return nil, err
-		}
-		t.Children = append(t.Children, child)
 	}
 	if len(t.Children) == 0 {
 		return nil, fmt.Errorf("reading %q: its index holds no image that a device could run", ref)
@@ -97,16 +107,29 @@ func Read(ctx context.Context, client *registry.Client, ref string) (*Target, er
 	return t, nil
 }
 
-func configOf(ctx context.Context, client *registry.Client, ref string) (digest.Digest, error) {
+// childOf reads an entry of an index; nil is one that no device could run: an
+// attestation, or another artifact.
+func childOf(ctx context.Context, client *registry.Client, ref string, entry ocispecs.Descriptor) (*Child, error) {
 	_, raw, err := client.Manifest(ctx, ref)
 	if err != nil {
-		return "", fmt.Errorf("reading %q: %w", ref, err)
+		return nil, err
+	}
+	attestation, err := oci.Attestation(entry, raw)
+	if err != nil || attestation || entry.Platform != nil && entry.Platform.OS == "unknown" {
+		return nil, err
 	}
 	var doc struct{ Config *ocispecs.Descriptor }
 	if err := json.Unmarshal(raw, &doc); err != nil || doc.Config == nil {
-		return "", fmt.Errorf("reading %q: %w", ref, errors.Join(errors.New("it is no image manifest"), err))
+		return nil, fmt.Errorf("%s: %w", entry.Digest, errors.Join(errors.New("it is no image manifest"), err))
 	}
-	return doc.Config.Digest, nil
+	if entry.Platform != nil {
+		return &Child{Platform: platforms.Normalize(*entry.Platform), Digest: entry.Digest, Config: doc.Config.Digest}, nil
+	}
+	if !oci.IsImageConfig(doc.Config.MediaType) {
+		return nil, nil
+	}
+	child, err := single(ctx, client, ref, entry.Digest, *doc.Config)
+	return &child, err
 }
 
 // configLimit bounds a config, in bytes.

@@ -101,18 +101,46 @@ func (f *Finder) docker(ctx context.Context) (string, error) {
 	if err == nil {
 		_, err = run(ctx, "start", container)
 	} else {
-		image := f.Getenv("ARCHMAGE_BUILDKIT_IMAGE")
-		if image == "" {
-			image = BuildKitImage
-		}
-		f.Say("starting " + image + " in the Docker Engine")
-		_, err = run(ctx, "run", "--detach", "--privileged", "--network=host", "--name="+container,
-			"--label=build.archmage=worker", "--volume="+container+":/var/lib/buildkit", image)
+		err = f.startContainer(ctx)
 	}
 	if err != nil {
 		return "", err
 	}
 	return address, f.ready(ctx, address)
+}
+
+func (f *Finder) startContainer(ctx context.Context) error {
+	image := f.Getenv("ARCHMAGE_BUILDKIT_IMAGE")
+	if image == "" {
+		image = BuildKitImage
+	}
+	exact, err := pinned(ctx, image)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(exact, "@") {
+		image += " (" + exact + ")"
+	}
+	f.Say("starting " + image + " in the Docker Engine")
+	_, err = run(ctx, "run", "--detach", "--privileged", "--network=host", "--name="+container,
+		"--label=build.archmage=worker", "--volume="+container+":/var/lib/buildkit", exact)
+	return err
+}
+
+// pinned names an image by digest, pulling it if need be: what is said to start
+// is what starts, though the tag may move meanwhile. One that was never in a
+// registry has its ID alone.
+func pinned(ctx context.Context, image string) (string, error) {
+	look := func() (string, error) {
+		return run(ctx, "image", "inspect", "--format", "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}", image)
+	}
+	if ref, err := look(); err == nil {
+		return ref, nil
+	}
+	if _, err := run(ctx, "pull", "--quiet", image); err != nil {
+		return "", err
+	}
+	return look()
 }
 
 // ready waits until the daemon in the container answers.

@@ -22,6 +22,7 @@ type Board struct {
 type seat struct {
 	slots, busy int
 	up          bool
+	full        bool
 }
 
 // Job is a build that waits for a worker.
@@ -102,10 +103,11 @@ func (b *Board) pick(j *Job) int {
 	if !b.anyUp(j.Native) {
 		eligible = j.Foreign
 	}
+	room := slices.ContainsFunc(eligible, func(w int) bool { return b.seats[w].up && !b.seats[w].full })
 	best := -1
 	for _, w := range eligible {
 		s := b.seats[w]
-		if !s.up || s.busy >= s.slots {
+		if !s.up || s.busy >= s.slots || (room && s.full) {
 			continue
 		}
 		if best < 0 {
@@ -134,6 +136,10 @@ func (b *Board) Free(w int) { b.seats[w].busy-- }
 
 // SetUp says whether a worker takes jobs.
 func (b *Board) SetUp(w int, up bool) { b.seats[w].up = up }
+
+// SetFull says whether a worker's disk is full. It gets jobs only when no other
+// that may do them is up and has room.
+func (b *Board) SetFull(w int, full bool) { b.seats[w].full = full }
 
 // before orders jobs by urgency.
 func (j *Job) before(o *Job) bool {

@@ -18,9 +18,12 @@ import (
 // hold what it builds, and another worker may succeed.
 type Lost struct {
 	Worker string
-	// Full workers have no room on their disk.
+	// Full workers have no room on their disk, as the daemon itself reports.
 	Full bool
-	Err  error
+	// Own is what the build failed with, where it may be its own fault after
+	// all: then it is tried once more at most, and fails with this.
+	Own error
+	Err error
 }
 
 func (e *Lost) Error() string { return fmt.Sprintf("worker %q was lost: %v", e.Worker, e.Err) }
@@ -38,12 +41,12 @@ func (e *Lost) Remedy() string {
 // Intervals of a fleet's watch over its workers.
 const (
 	// beat is how often a worker that builds is asked for a sign of life, and
-	// patience how long it may take: both together bound how long a hung
-	// worker holds a build up.
+	// patience how long neither an answer may come nor a byte move: both
+	// together bound how long a hung worker holds a build up.
 	beat     = time.Second
 	patience = 5 * time.Second
-	// retry is how often a lost worker is tried again, and refill one whose disk
-	// was full: it may have been pruned meanwhile.
+	// retry is how often a lost worker is tried again, and refill how long one
+	// whose disk was full comes last: it may have been pruned meanwhile.
 	retry  = 3 * time.Second
 	refill = time.Minute
 	// grace is how long a build waits for any worker to come back.
@@ -75,9 +78,9 @@ type Fleet struct {
 type member struct {
 	index  int
 	spec   *config.Worker
-	worker *Worker // nil until it has answered once
-	err    error   // why it is down
-	full   bool
+	worker *Worker   // nil until it has answered once
+	err    error     // why it is down
+	full   time.Time // when its disk was full; zero where it is not
 	leases map[*lease]struct{}
 }
 

@@ -15,15 +15,21 @@ type lease struct {
 	cancel context.CancelCauseFunc
 }
 
-// Do runs a build on a worker as soon as one is free. When run returns a *Lost,
-// or the worker is lost under it, it runs on another; moved tells from where to
-// where. A worker that is lost twice under the same build, or has no room for
-// it, is not given it again: the build may be what kills it. Any other error of
-// run is final. run must return once its context has ended and the worker's
-// connection is closed.
+// Do runs a build on a worker as soon as one is free. When the worker is lost
+// under run, or run returns a *Lost, it runs on another; moved tells from where
+// and why. Any other error of run is final. What a *Lost says is not believed
+// before the daemon is asked:
+//
+//   - One that does not answer is lost, to its other builds too. Of a build that
+//     lost it twice it is not tried again: the build may be what kills it.
+//   - One that answers has lost this build only, which is moved once.
+//   - One without room is not given this build again; its others go on.
+//
+// run must return once its context has ended and the worker's connection is
+// closed.
 func (f *Fleet) Do(ctx context.Context, j *Job, id string, moved func(from string, why error), run func(context.Context, *Worker) error) error {
-	losses := map[int]int{}
-	none := &NoneError{Build: id, Hint: "look after the workers (`mage workers`) and what the build needs of memory and disk, then run the same command again: what was built is kept"}
+	a := &attempts{fleet: f, job: j, losses: map[int]int{}}
+	a.none = NoneError{Build: id, Hint: "look after the workers (`mage workers`) and what the build needs of memory and disk, then run the same command again: what was built is kept"}
 	for {
 		l, leaseCtx, err := f.acquire(ctx, j, id)
 		if err != nil {
@@ -31,32 +37,78 @@ func (f *Fleet) Do(ctx context.Context, j *Job, id string, moved func(from strin
 		}
 		err = attempt(leaseCtx, l.worker, run)
 		var lost *Lost
+		taken := false // with all of its worker
 		if cause := context.Cause(leaseCtx); err != nil && errors.As(cause, &lost) {
-			err = cause
+			err, taken = cause, true
 		}
+		again := false
 		if ctx.Err() == nil && errors.As(err, &lost) {
-			f.drop(l.member, l.worker, lost)
+			again, err = a.lost(ctx, l, lost, taken)
 		}
 		f.release(l)
-		if err == nil {
+		switch {
+		case err == nil && !again:
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		}
-		if lost == nil {
+		case !again:
 			return err
-		}
-		w := l.member.index
-		if losses[w]++; losses[w] > 1 || lost.Full {
-			none.Reasons = append(none.Reasons, fmt.Sprintf("%s was lost under it (%v)", l.worker.Name, lost.Err))
-			j.Native, j.Foreign = without(j.Native, w), without(j.Foreign, w)
-		}
-		if len(j.Native)+len(j.Foreign) == 0 {
-			return none
 		}
 		moved(l.worker.Name, lost.Err)
 	}
+}
+
+// attempts are those of one build.
+type attempts struct {
+	fleet  *Fleet
+	job    *Job
+	losses map[int]int // by worker
+	broken bool        // off from a worker that answers, or failed on a full one
+	none   NoneError
+}
+
+// lost finds out what became of the worker and whether the build is tried
+// again; if not, err is how it ends.
+func (a *attempts) lost(ctx context.Context, l *lease, lost *Lost, taken bool) (again bool, err error) {
+	f, w := a.fleet, l.member.index
+	exclude := func() { a.job.Native, a.job.Foreign = without(a.job.Native, w), without(a.job.Foreign, w) }
+	switch {
+	case lost.Full:
+		if lost.Own != nil && (a.broken || !a.others(w)) {
+			return false, lost.Own
+		}
+		a.broken = a.broken || lost.Own != nil
+		f.fill(l.member, a.none.Build, lost.Err)
+		a.none.Reasons = append(a.none.Reasons, fmt.Sprintf("%s has no room for it (%v)", l.worker.Name, lost.Err))
+		exclude()
+	case taken || l.worker.beat(ctx) != nil:
+		f.drop(l.member, l.worker, lost)
+		if a.losses[w]++; a.losses[w] > 1 {
+			a.none.Reasons = append(a.none.Reasons, fmt.Sprintf("%s was lost under it (%v)", l.worker.Name, lost.Err))
+			exclude()
+		}
+	case a.broken:
+		if lost.Own != nil {
+			return false, lost.Own
+		}
+		return false, lost
+	default:
+		a.broken = true
+		if a.others(w) {
+			exclude()
+		}
+	}
+	if len(a.job.Native)+len(a.job.Foreign) == 0 {
+		return false, &a.none
+	}
+	return true, nil
+}
+
+// others reports whether another worker than w is up that may do the job.
+func (a *attempts) others(w int) bool {
+	a.fleet.mu.Lock()
+	defer a.fleet.mu.Unlock()
+	return a.fleet.board.Served(&Job{Native: without(a.job.Native, w), Foreign: without(a.job.Foreign, w)})
 }
 
 func without(list []int, n int) []int {

@@ -5,11 +5,12 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -32,18 +33,14 @@ func (w *Worker) Runs(ctx context.Context, p ocispecs.Platform) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("making a probe for %s: %w", config.FormatPlatform(p), err)
 	}
-	status := make(chan *client.SolveStatus)
-	go func() {
-		for range status { // a probe is nothing to look at
-		}
-	}()
-	_, err = w.Client.Solve(ctx, def, client.SolveOpt{}, status)
+	_, err = w.Client.Solve(ctx, def, client.SolveOpt{}, discardStatus())
+	var exit *gatewaypb.ExitError
 	switch {
 	case err == nil:
 		return true, nil
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
-	case strings.Contains(err.Error(), "exec format error"), strings.Contains(err.Error(), "did not complete successfully"):
+	case errors.As(err, &exit):
 		return false, nil
 	}
 	return false, &Lost{Worker: w.Name, Err: reason(err)}

@@ -19,16 +19,18 @@ func (f *Fleet) watch(m *member) {
 		case <-tick.C:
 		}
 		f.mu.Lock()
-		w, down, builds, pause := m.worker, m.err != nil, len(m.leases) > 0, retry
-		if m.full {
-			pause = refill
+		w, down, builds := m.worker, m.err != nil, len(m.leases) > 0
+		if !m.full.IsZero() && time.Since(m.full) >= refill {
+			m.full = time.Time{}
+			f.board.SetFull(m.index, false)
+			f.place()
 		}
 		if !down {
 			tried = time.Now()
 		}
 		f.mu.Unlock()
 		switch {
-		case down && time.Since(tried) >= pause:
+		case down && time.Since(tried) >= retry:
 			f.revive(m)
 			tried = time.Now()
 		case !down && builds:
@@ -39,17 +41,37 @@ func (f *Fleet) watch(m *member) {
 	}
 }
 
-// beat is one sign of life.
+// beat is one sign of life: an answer of the daemon. It may take as long as
+// bytes move over the connection; without either, the worker is gone.
 func (w *Worker) beat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if _, err := w.Client.Info(ctx); err != nil {
-		if ctx.Err() != nil {
+	begin := time.Now()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := w.Client.Info(ctx)
+		answered <- err
+	}()
+	quiet := time.NewTimer(patience)
+	defer quiet.Stop()
+	for {
+		select {
+		case err := <-answered:
+			switch {
+			case err == nil:
+				return nil
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			}
+			return reason(err)
+		case <-quiet.C:
+		}
+		silence := w.pulse.silence(begin)
+		if silence >= patience {
 			return fmt.Errorf("no sign of life within %s", patience)
 		}
-		return reason(err)
+		quiet.Reset(patience - silence)
 	}
-	return nil
 }
 
 // drop takes a worker out and its builds away from it, unless it is out
@@ -60,7 +82,7 @@ func (f *Fleet) drop(m *member, w *Worker, lost *Lost) {
 	if m.err != nil || m.worker != w {
 		return
 	}
-	m.err, m.full = lost, lost.Full
+	m.err = lost
 	f.board.SetUp(m.index, false)
 	for l := range m.leases {
 		l.cancel(lost)
@@ -69,6 +91,18 @@ func (f *Fleet) drop(m *member, w *Worker, lost *Lost) {
 	f.change()
 	if f.say != nil {
 		f.say(fmt.Sprintf("worker %s is lost: %v", m.spec.Name, lost.Err))
+	}
+}
+
+// fill notes that a worker has no room for a build. Its other builds go on: they
+// may need less.
+func (f *Fleet) fill(m *member, id string, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.full = time.Now()
+	f.board.SetFull(m.index, true)
+	if f.say != nil {
+		f.say(fmt.Sprintf("worker %s is lost to %s, which it has no room for: %v", m.spec.Name, id, why))
 	}
 }
 
@@ -87,7 +121,7 @@ func (f *Fleet) revive(m *member) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m.worker, m.err, m.full = w, nil, false
+	m.worker, m.err = w, nil
 	f.board.SetUp(m.index, true)
 	f.change()
 	if f.say != nil {

@@ -18,7 +18,10 @@ import (
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer"
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -54,7 +57,8 @@ type Worker struct {
 
 	Client *client.Client
 
-	link *openssh.Conn
+	link  *openssh.Conn
+	pulse *pulse
 
 	probing sync.Mutex
 	probed  map[string]bool // what Sift found out, by platform
@@ -122,12 +126,11 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 		}
 		return e
 	}
-	if spec.TLS != nil {
-		if _, err := tlsConfig(spec.TLS, ""); err != nil {
-			return nil, fail(err)
-		}
+	beats := &pulse{}
+	opts, err := transport(spec.TLS, beats)
+	if err != nil {
+		return nil, fail(err)
 	}
-	opts := credentials(spec.TLS)
 	var link *openssh.Conn
 	var unforwarded error
 	if strings.HasPrefix(address, "ssh://") {
@@ -159,7 +162,7 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 		return nil, fail(err)
 	}
 	w.Name, w.Address, w.Slots, w.Push = spec.Name, address, spec.Slots, spec.Push
-	w.link, w.Unforwarded = link, unforwarded
+	w.link, w.pulse, w.Unforwarded = link, beats, unforwarded
 	if w.Slots == 0 {
 		w.Slots = DefaultSlots
 	}
@@ -169,20 +172,21 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 	return w, nil
 }
 
-func credentials(t *config.TLS) []client.ClientOpt {
+// transport is how the bytes get to the daemon, by TLS or plainly.
+func transport(t *config.TLS, beats *pulse) ([]client.ClientOpt, error) {
+	option := func(o grpc.DialOption) client.ClientOpt { return client.WithGRPCDialOption(o) }
 	if t == nil {
-		return nil
+		return []client.ClientOpt{option(grpc.WithTransportCredentials(observed{insecure.NewCredentials(), beats}))}, nil
 	}
-	var opts []client.ClientOpt
-	if t.CA != "" {
-		opts = append(opts, client.WithServerConfig(t.ServerName, t.CA))
-	} else {
-		opts = append(opts, client.WithServerConfigSystem(t.ServerName))
+	c, err := tlsConfig(t, "")
+	if err != nil {
+		return nil, err
 	}
-	if t.Cert != "" || t.Key != "" {
-		opts = append(opts, client.WithCredentials(t.Cert, t.Key))
+	opts := []client.ClientOpt{option(grpc.WithTransportCredentials(observed{credentials.NewTLS(c), beats}))}
+	if t.ServerName != "" {
+		opts = append(opts, option(grpc.WithAuthority(t.ServerName)))
 	}
-	return opts
+	return opts, nil
 }
 
 func closeLink(link *openssh.Conn) {
