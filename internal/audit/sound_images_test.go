@@ -33,6 +33,7 @@ func soundReach() []corpusCase {
 		good("tool that is used if it is there", arm64(entry, run("command -v nvidia-smi >/dev/null && nvidia-smi", "which foo && exec foo", "exec cat"))),
 		good("program in a volume", arm64(entry, run(`if [ -x /config/start ]; then exec /config/start; fi`, "exec cat"))),
 		good("commands of the shell", arm64(entry, run("set -e", "umask 022", "ulimit -n 1024", "trap 'kill 0' TERM", "[ -t 0 ] && echo tty", "exec cat"))),
+		good("program that is downloaded first", arm64(entry, run("curl -fsSL https://example.com/x.tgz | tar xz -C /opt", "exec /opt/x/bin/start"))).warns("entrypoint-missing"),
 		good("env -S with options", arm64(entry, script("run", "#!/usr/bin/env -S -u LD_PRELOAD A=1 bash -e\ntrue\n"))),
 		good("first line with a tab and an option", arm64(entry, script("run", "#!\t/bin/sh  -e \ntrue\n"))),
 		good("script that does not parse", arm64(entry, run("if then ((", "cat"))),

@@ -48,6 +48,9 @@ func (s *shell) call(c *syntax.CallExpr) truth {
 	return truth{}
 }
 
+// makers are commands that may put programs where an image has none.
+var makers = []string{"curl", "wget", "git", "tar", "unzip", "gunzip", "xz", "zstd", "cp", "mv", "ln", "install", "rsync", "dd", "pip", "pip3", "python", "python3", "npm", "yarn", "apt-get", "apk", "dnf", "make", "go", "cargo", "aws", "gsutil", "steamcmd", "mount", "base64"}
+
 // start starts a program from a line of the script.
 func (s *shell) start(argv []value, line int) {
 	p := s.p
@@ -58,6 +61,12 @@ func (s *shell) start(argv []value, line int) {
 	// Whether a command that is not there ends the script is not known, unless
 	// it is the last one.
 	p.soft = !s.exec
+	if name, ok := argv[0].one(); ok {
+		if strings.Contains(name, "/") && s.g.made {
+			p.soft = true // it may be made by then
+		}
+		s.g.made = s.g.made || slices.Contains(makers, path.Base(name))
+	}
 	if name, ok := argv[0].one(); ok && !s.exec && !(s.last && strings.Contains(name, "/")) && s.g.find(p, name) == "" {
 		return
 	}

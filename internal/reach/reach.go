@@ -136,6 +136,7 @@ type graph struct {
 	out      *Result
 	visited  map[string]bool
 	steps    int
+	made     bool // a script may have made files
 	problems map[string]bool
 	users    []account
 	groups   map[string]int
