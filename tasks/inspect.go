@@ -30,7 +30,7 @@ func Inspect(ctx context.Context,
 			release.Raw: raw, release.SBOM: sbom, release.Provenance: provenance,
 		} {
 			if set(asked) {
-				o.Format = format
+				o.Formats = append(o.Formats, format)
 			}
 		}
 		return w.Inspect(ctx, o)

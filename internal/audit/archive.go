@@ -18,6 +18,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // archive reads images from a tar file: an OCI layout, or what `docker save`
@@ -31,6 +32,9 @@ type archive struct {
 	own  map[digest.Digest]string
 	top  ocispecs.Index
 }
+
+// maxArchiveEntries bounds the files of one archive.
+const maxArchiveEntries = 500_000
 
 type span struct{ off, size int64 }
 
@@ -72,7 +76,7 @@ func (a *archive) survey() error {
 	if _, err := io.ReadFull(a.file, magic); err != nil {
 		return errors.New("it is empty or truncated")
 	}
-	if bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) || isZstd(magic) {
+	if bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) || rootfs.IsZstd(magic) {
 		return errors.New("it is compressed; unpack it first (gunzip, zstd -d)")
 	}
 	if _, err := a.file.Seek(0, io.SeekStart); err != nil {
@@ -93,8 +97,8 @@ func (a *archive) survey() error {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return fmt.Errorf("it is no tar archive: %w", err)
 		}
-		if len(a.at) >= maxEntries {
-			return fmt.Errorf("it has more than %d entries", maxEntries)
+		if len(a.at) >= maxArchiveEntries {
+			return fmt.Errorf("it has more than %d entries", maxArchiveEntries)
 		}
 		off, err := a.file.Seek(0, io.SeekCurrent)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // Options say what an audit judges by. The zero value judges an image by what
@@ -27,6 +29,9 @@ type Options struct {
 	// Reproducible says that times are not those of the builds
 	// (SOURCE_DATE_EPOCH).
 	Reproducible bool
+	// PageSizes are the pages in bytes that the machines of a platform have,
+	// where that is not what its kernels commonly have.
+	PageSizes map[string]uint64
 	// Related also asks the registry for what is not in the image itself:
 	// signatures, and newer versions of base images.
 	Related bool
@@ -123,12 +128,12 @@ func (a *auditor) judgeLayers(ctx context.Context, report *Report) error {
 		}
 		return nil
 	}
-	s, err := openStore(a.options.CacheDir)
+	s, err := rootfs.OpenStore(a.options.CacheDir)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	l := &layers{source: a.source, ref: a.ref, store: s, inspect: newInspector(s.dir), outcomes: map[digest.Digest]*outcome{}}
+	defer s.Close()
+	l := &layers{source: a.source, ref: a.ref, store: s, inspect: rootfs.NewInspector(s.Dir()), outcomes: map[digest.Digest]*outcome{}}
 	if err := l.readAll(ctx, blobs(&a.tree.Node), a.options.Jobs); err != nil {
 		return err
 	}
@@ -171,8 +176,8 @@ func blobs(root *Node) []blobOf {
 type layers struct {
 	source   LayerSource
 	ref      string
-	store    *store
-	inspect  *inspector
+	store    *rootfs.Store
+	inspect  *rootfs.Inspector
 	outcomes map[digest.Digest]*outcome
 	cached   int
 	bytes    int64
@@ -217,10 +222,16 @@ func (l *layers) readOne(ctx context.Context, b blobOf, o *outcome) (known bool,
 		return false, 0, nil
 	}
 	if isForeign(b.desc) {
-		o.skipped = "it is fetched from elsewhere"
-		return false, 0, nil
+		// Some registries have it all the same.
+		if _, err := l.source.LayerSize(ctx, l.ref, b.owner, b.desc); err != nil {
+			if ctx.Err() != nil {
+				return false, 0, ctx.Err()
+			}
+			o.skipped = "it is fetched from elsewhere"
+			return false, 0, nil
+		}
 	}
-	if !b.unpack || l.store.has(d) {
+	if !b.unpack || l.store.Has(d) {
 		// Known or not, it may have vanished since.
 		o.size, err = l.source.LayerSize(ctx, l.ref, b.owner, b.desc)
 		return b.unpack && err == nil, 0, o.blame(ctx, err)
@@ -230,12 +241,11 @@ func (l *layers) readOne(ctx context.Context, b blobOf, o *outcome) (known bool,
 		return false, 0, o.blame(ctx, err)
 	}
 	defer body.Close()
-	counted := &bytesIn{ctx: ctx, r: body}
-	err = l.store.learn(ctx, d, counted, l.inspect)
-	if errors.Is(err, errSource) {
-		return false, counted.n, o.blame(ctx, err)
+	read, err = l.store.Learn(ctx, d, body, l.inspect)
+	if errors.Is(err, rootfs.ErrSource) {
+		return false, read, o.blame(ctx, err)
 	}
-	return false, counted.n, err
+	return false, read, err
 }
 
 // blame tells a layer that is bad from a source that cannot be used.
@@ -252,7 +262,7 @@ func (o *outcome) blame(ctx context.Context, err error) error {
 
 // again reads a layer whose memory was damaged or removed meanwhile.
 func (l *layers) again(ctx context.Context, b blobOf) error {
-	l.store.forget(b.desc.Digest)
+	l.store.Forget(b.desc.Digest)
 	_, n, err := l.readOne(ctx, b, l.outcomes[b.desc.Digest])
 	l.bytes += n
 	return err

@@ -11,7 +11,9 @@ import (
 	"github.com/archmage-build/archmage/internal/audit"
 )
 
-func soundImages() []corpusCase { return append(soundGraphs(), soundFiles()...) }
+func soundImages() []corpusCase {
+	return append(soundGraphs(), append(soundFiles(), append(soundReach(), soundEntrypoints()...)...)...)
+}
 
 // busybox is an image of one program with many names, as busybox is.
 func (k *kit) busybox(platform string, link func(name, to string) file) image {
@@ -71,7 +73,7 @@ func soundGraphs() []corpusCase {
 			i := k.goImage("linux/arm/v6")
 			i.configPlatform = &ocispecs.Platform{OS: "linux", Architecture: "arm"}
 			return k.one(i)
-		}),
+		}).warns("platform-mismatch"),
 		graph("arm64 v8 in the index alone", func(k *kit) string {
 			return k.index(withPlatform(k.push(k.goImage("linux/arm64")), &ocispecs.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}))
 		}),
@@ -81,7 +83,7 @@ func soundGraphs() []corpusCase {
 		graph("one image twice", func(k *kit) string {
 			d := k.push(k.goImage("linux/amd64"))
 			return k.index(d, d)
-		}),
+		}).warns("platform-duplicate"),
 		graph("baseline and v3", func(k *kit) string {
 			v3 := image{platform: "linux/amd64/v3", config: entry("/hello"), layers: []layer{files(k.t, bin("hello", k.c.Go(k.t, "linux/amd64", "GOAMD64=v3")))}}
 			return k.index(k.push(k.goImage("linux/amd64")), k.push(v3))
@@ -116,7 +118,7 @@ func soundGraphs() []corpusCase {
 		{name: "check ignored", options: audit.Options{Rules: audit.Rules{Ignore: []string{"elf-architecture"}}}, make: func(k *kit) string {
 			return k.wrong("linux/arm64", k.c.Go(k.t, "linux/amd64"))
 		}},
-		{name: "check made a warning", options: audit.Options{Rules: audit.Rules{Severity: map[string]audit.Severity{"elf-architecture": audit.Warning}}}, make: func(k *kit) string {
+		{name: "check made a warning", warned: []string{"elf-architecture"}, options: audit.Options{Rules: audit.Rules{Severity: map[string]audit.Severity{"elf-architecture": audit.Warning}}}, make: func(k *kit) string {
 			return k.wrong("linux/arm64", k.c.Go(k.t, "linux/amd64"))
 		}},
 	}
@@ -162,8 +164,8 @@ func soundFiles() []corpusCase {
 		on("files only", ocispecs.ImageConfig{}, func(k *kit, _, _ []byte) []layer {
 			return []layer{files(k.t, text("data/model.json", "{}"))}
 		}),
-		{name: "foreign layer holds the program", make: func(k *kit) string {
-			return k.one(image{platform: "linux/amd64", config: entry("/usr/bin/app"), layers: []layer{{tar: tarOf(k.t), absent: true, mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls: []string{"https://example.com/l"}}}})
+		{name: "layer of Windows holds the program", make: func(k *kit) string {
+			return k.one(image{platform: "windows/amd64", config: entry(`C:\app.exe`), layers: []layer{{tar: tarOf(k.t), absent: true, mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", urls: []string{"https://example.com/l"}}}})
 		}},
 		on("scripts only", entry("/start"), func(k *kit, own, _ []byte) []layer {
 			return []layer{files(k.t, bin("bin/sh", own), bin("usr/bin/env", own), bin("usr/local/bin/python3", own)),
@@ -210,7 +212,7 @@ func soundFiles() []corpusCase {
 		}),
 		on("shell that builds its command", ocispecs.ImageConfig{Cmd: []string{"/bin/sh", "-c", "cd /srv && ./app $FLAGS"}}, func(k *kit, own, _ []byte) []layer {
 			return []layer{files(k.t, bin("bin/sh", own))}
-		}),
+		}).warns("entrypoint-missing"),
 		on("numeric user", ocispecs.ImageConfig{Entrypoint: []string{"/app"}, User: "65532:65532"}, func(k *kit, own, _ []byte) []layer {
 			return []layer{files(k.t, bin("app", own))}
 		}),
@@ -221,7 +223,7 @@ func soundFiles() []corpusCase {
 			return []file{data("usr/lib/firmware/vendor/fw.elf", other), data("lib/firmware/x.bin", other)}
 		}),
 		beside("qemu", func(_ *kit, own, other []byte) []file {
-			return []file{bin("usr/bin/qemu-aarch64-static", own), data("usr/share/qemu/efi.elf", other), bin("usr/bin/qemu-odd", other)}
+			return []file{bin("usr/bin/qemu-aarch64-static", own), data("usr/share/qemu/efi.elf", other), bin("usr/bin/qemu-arm-static", other), bin("usr/local/bin/qemu-x86_64", other)}
 		}),
 		beside("cross toolchain", func(k *kit, own, other []byte) []file {
 			return []file{bin("usr/bin/aarch64-linux-gnu-gcc", own), data("usr/aarch64-linux-gnu/lib/libc.so.6", other), data("usr/lib/gcc-cross/aarch64-linux-gnu/12/libgcc_s.so.1", other)}

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/archmage-build/archmage/internal/reach"
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // mostListed is how many files one finding about many names.
@@ -15,14 +18,14 @@ const mostListed = 10
 // judgeFiles looks for what deserves a note: rights and secrets.
 func (j *judgment) judgeFiles(image *Image) {
 	var raised []string
-	var raisedAt *inode
+	var raisedAt *rootfs.Inode
 	count := 0
-	j.fs.each(func(name string, n *inode) {
+	j.fs.Each(func(name string, n *rootfs.Inode) {
 		image.Files++
-		if n.kind != kindFile {
+		if n.Kind != rootfs.KindFile {
 			return
 		}
-		if n.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && n.mode&0o111 != 0 {
+		if n.Mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && n.Mode&0o111 != 0 {
 			if raisedAt == nil {
 				raisedAt = n
 			}
@@ -36,7 +39,7 @@ func (j *judgment) judgeFiles(image *Image) {
 	})
 	if count > 0 {
 		f := about(j.node, "setuid", "%d files run with the rights of their owner or group", count)
-		f.Path, f.Layer, f.Evidence = raised[0], j.fs.layerOf(raisedAt), raised
+		f.Path, f.Layer, f.Evidence = raised[0], j.fs.LayerOf(raisedAt), raised
 		j.found.add(f)
 	}
 	for _, e := range j.config.Env {
@@ -54,9 +57,9 @@ var (
 )
 
 // secretFile says what secret a file seems to be, by its name or bytes.
-func secretFile(name string, n *inode) string {
-	if n.file != nil && n.file.Secret != "" {
-		return n.file.Secret
+func secretFile(name string, n *rootfs.Inode) string {
+	if n.File != nil && n.File.Secret != "" {
+		return n.File.Secret
 	}
 	switch base := path.Base(name); {
 	case slices.Contains([]string{"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"}, base):
@@ -69,22 +72,31 @@ func secretFile(name string, n *inode) string {
 	return ""
 }
 
-// judgeUser compares the user of the image with its user database.
+// judgeUser compares the user and group of the image with its databases.
 func (j *judgment) judgeUser() {
-	user, _, _ := strings.Cut(j.config.User, ":")
-	if _, err := strconv.Atoi(user); user == "" || err == nil || j.incomplete != "" {
+	if j.config.User == "" || j.incomplete != "" {
 		return
 	}
-	n := j.fs.lookup("/etc/passwd")
+	user, group, _ := strings.Cut(j.config.User, ":")
+	j.known(user, "user", "/etc/passwd", reach.Users(j.fs))
+	j.known(group, "group", "/etc/group", reach.Groups(j.fs))
+}
+
+// known judges whether a name that runtimes look up is there.
+func (j *judgment) known(name, what, file string, names []string) {
+	if _, err := strconv.Atoi(name); name == "" || err == nil {
+		return
+	}
+	n := j.fs.Lookup(file)
 	switch {
-	case n == nil && len(j.fs.layers) > 0:
-		j.found.add(about(j.node, "user-missing", "it runs as %q, and has no /etc/passwd to find that user in", user))
-	case n == nil || n.file == nil:
+	case n == nil && len(j.fs.Layers()) > 0:
+		j.found.add(about(j.node, "user-missing", "it runs as the %s %q, and has no %s to find that in", what, name, file))
+	case n == nil || n.File == nil:
 		// It is empty, or a link to a name that was not looked into.
-	case !slices.Contains(n.file.Users, user):
-		f := about(j.node, "user-missing", "it runs as %q, which is not in /etc/passwd", user)
-		f.Path, f.Layer = "/etc/passwd", j.fs.layerOf(n)
-		f.Evidence = []string{"the users: " + strings.Join(n.file.Users[:min(len(n.file.Users), 50)], ", ")}
+	case !slices.Contains(names, name):
+		f := about(j.node, "user-missing", "it runs as the %s %q, which is not in %s", what, name, file)
+		f.Path, f.Layer = file, j.fs.LayerOf(n)
+		f.Evidence = []string{"the " + what + "s: " + strings.Join(names[:min(len(names), 50)], ", ")}
 		j.found.add(f)
 	}
 }

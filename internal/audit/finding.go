@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -45,7 +46,14 @@ type Finding struct {
 	Message string `json:"message"`
 	// Evidence are the facts it was concluded from: "the file: ELF x86-64".
 	Evidence []string `json:"evidence,omitempty"`
+	// Chain is how the image reaches the file, reasons and files in turn:
+	// "entrypoint", "/run", "line 4", "/app/server", "DT_NEEDED libpq.so.5";
+	// empty where nothing is known to start or load it.
+	Chain []string `json:"chain,omitempty"`
 }
+
+// Reached is the chain on one line, fit for a terminal; "" where there is none.
+func (f Finding) Reached() string { return Printable(strings.Join(f.Chain, " → ")) }
 
 // String is the finding on one line, fit for a terminal.
 func (f Finding) String() string {

@@ -3,61 +3,16 @@ package audit
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/binary"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
-
-// FuzzELF reads foreign bytes as an ELF file.
-func FuzzELF(f *testing.F) {
-	for _, path := range []string{os.Args[0], "/bin/true", "/lib64/ld-linux-x86-64.so.2"} {
-		if raw, err := os.ReadFile(path); err == nil {
-			f.Add(raw[:min(len(raw), 8<<10)])
-		}
-	}
-	samples, _ := filepath.Glob("testdata/elf/*")
-	for _, path := range samples {
-		if raw, err := os.ReadFile(path); err == nil {
-			f.Add(raw)
-		}
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		e, err := readELF(bytes.NewReader(raw), int64(len(raw)))
-		if err != nil {
-			return
-		}
-		_ = e.String()
-		if len(e.Interp) > maxName || len(e.Needed) > maxNeeded || len(e.Go) > 64 {
-			t.Errorf("more was kept than may be: %+v", e)
-		}
-		_, _ = portable(raw), machO(raw)
-	})
-}
-
-// FuzzAttributes reads foreign bytes as the notes and attributes of ELF files.
-func FuzzAttributes(f *testing.F) {
-	f.Add([]byte("A\x12\x00\x00\x00aeabi\x00\x01\x08\x00\x00\x00\x06\x0a"))
-	f.Add([]byte("\x04\x00\x00\x00\x10\x00\x00\x00\x05\x00\x00\x00GNU\x00\x02\x80\x00\xc0\x04\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-			if v, _ := armArchitecture(raw, order); v < 0 || v > 9 {
-				t.Errorf("ARMv%d", v)
-			}
-		}
-		for _, wide := range []bool{true, false} {
-			if l := x86Level(raw, wide); l < 0 || l > 4 {
-				t.Errorf("x86-64-v%d", l)
-			}
-		}
-	})
-}
 
 // FuzzLayer reads foreign bytes as two layers of one image, and judges it.
 func FuzzLayer(f *testing.F) {
@@ -70,14 +25,22 @@ func FuzzLayer(f *testing.F) {
 	}
 	f.Add(z.EncodeAll(tarBytes(f, "app"), nil), []byte{0x1f, 0x8b, 8, 0})
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		r := newRootfs()
+		r := rootfs.New()
+		store, err := rootfs.OpenStore(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, raw := range [][]byte{one, two} {
-			r.next(digest.FromBytes(raw))
-			_, err := scan(t.Context(), bytes.NewReader(raw), newInspector(t.TempDir()), func(e entry) error {
+			d := digest.FromBytes(raw)
+			r.Next(d)
+			if _, err := store.Learn(t.Context(), d, bytes.NewReader(raw), rootfs.NewInspector(store.Dir())); err != nil {
+				t.Fatal(err)
+			}
+			_, err := store.Read(d, func(e rootfs.Entry) error {
 				if strings.HasPrefix(e.Path, "/") || !fs.ValidPath(e.Path) && strings.Contains("/"+e.Path+"/", "/../") {
 					t.Errorf("the path %q leaves the image", e.Path)
 				}
-				return r.apply(e)
+				return r.Apply(e)
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -92,7 +55,8 @@ func FuzzLayer(f *testing.F) {
 			platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"}, fs: r, found: &collector{rules: compiled}, programs: map[string]bool{},
 		}
 		var image Image
-		j.judgeEntrypoint()
+		j.survey(&image)
+		j.judgePrograms()
 		j.judgeBinaries(&image)
 		j.judgeUser()
 		j.judgeFiles(&image)

@@ -22,7 +22,11 @@ func WriteGitHub(w io.Writer, reports ...*Report) error {
 					where += " " + part
 				}
 			}
-			fmt.Fprintf(b, "::%s title=%s::%s\n", commands[f.Severity], property(title), message(where+": "+f.Message+" ["+f.ID+"]"))
+			said := f.Message
+			if reached := f.Reached(); reached != "" {
+				said += " (reached by " + reached + ")"
+			}
+			fmt.Fprintf(b, "::%s title=%s::%s\n", commands[f.Severity], property(title), message(where+": "+said+" ["+f.ID+"]"))
 		}
 	}
 	return b.Flush()

@@ -21,6 +21,12 @@ func (a *auditor) judgeGraph() {
 	walkNodes(&a.tree.Node, func(n *Node) {
 		if n.Problem != "" {
 			f := about(n, n.Check, "%s: %s", n.Name, n.Problem)
+			if a.partial() && (n.Check == "missing-manifest" || n.Check == "missing-config") {
+				// docker save writes the whole index, and of the images those
+				// that were pulled.
+				f.Severity = Note
+				f.Message = fmt.Sprintf("%s is not in this archive", n.Name)
+			}
 			a.found.add(f)
 			return
 		}
@@ -44,6 +50,16 @@ func (a *auditor) judgeGraph() {
 			a.found.add(about(&a.tree.Node, "empty-index", "%s", what))
 		}
 	}
+}
+
+// partial reports whether the source is a file or directory that may hold some
+// of the images that its index names, and holds one.
+func (a *auditor) partial() bool {
+	switch a.source.(type) {
+	case *archive, layoutSource:
+		return slices.ContainsFunc(a.tree.Images(), func(n *Node) bool { return n.Problem == "" && n.Config != nil })
+	}
+	return false
 }
 
 // holds tells whether a node of that kind is below n.

@@ -9,6 +9,9 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/reach"
+	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
 // judgment is of one image and the file system its layers make up.
@@ -16,13 +19,22 @@ type judgment struct {
 	node     *Node
 	config   *Config
 	platform ocispecs.Platform // claimed, normalised
-	fs       *rootfs
+	fs       *rootfs.FS
 	// incomplete says why files may be missing that the image has.
 	incomplete string
 	found      *collector
-	programs   map[string]bool // judged, by their real paths
-	main       *File           // what the image runs
-	mainPath   string
+	// pageSizes are the pages that the user's machines have, by platform.
+	pageSizes map[string]uint64
+	reach     *reach.Result
+	programs  map[string]bool // judged, by their real paths
+	main      *rootfs.File    // what the image runs
+	mainPath  string
+	// own counts the programs and libraries for the platform, kinds what they
+	// are, allowedFiles the foreign ones that are no alarm.
+	own          int
+	kinds        map[string]int
+	strays       []stray
+	allowedFiles int
 }
 
 // judgeImage puts the layers of an image together and judges what is visible.
@@ -32,7 +44,7 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 		image.Incomplete = "its config could not be read"
 		return image, nil
 	}
-	j := &judgment{node: n, config: n.Config, fs: newRootfs(), found: a.found, programs: map[string]bool{}}
+	j := &judgment{node: n, config: n.Config, fs: rootfs.New(), found: a.found, pageSizes: a.options.PageSizes, programs: map[string]bool{}}
 	if p, err := platforms.Parse(n.Platform); err == nil {
 		j.platform = p
 	}
@@ -46,7 +58,9 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 	case "wasip1", "wasi", "js":
 	default:
 		if j.platform.Architecture != "wasm" {
-			j.judgeEntrypoint()
+			j.survey(&image)
+			j.judgePrograms()
+			j.judgeBase()
 			j.judgeBinaries(&image)
 			j.judgeUser()
 		}
@@ -59,39 +73,54 @@ func (a *auditor) judgeImage(ctx context.Context, n *Node, l *layers) (Image, er
 	return image, nil
 }
 
-// add adds a finding about a file.
-func (j *judgment) add(severity Severity, id, path string, n *inode, format string, args ...any) {
+// finding is one about a file.
+func (j *judgment) finding(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) Finding {
 	f := about(j.node, id, format, args...)
 	f.Severity, f.Path = severity, path
 	if n != nil {
-		f.Layer = j.fs.layerOf(n)
+		f.Layer = j.fs.LayerOf(n)
 		f.Evidence = append(f.Evidence, "the file: "+n.String())
-		if n.file != nil && n.file.ELF != nil && n.file.ELF.Interp != "" {
-			f.Evidence = append(f.Evidence, "its loader: "+n.file.ELF.Interp)
+		if n.File != nil && n.File.ELF != nil && n.File.ELF.Interp != "" {
+			f.Evidence = append(f.Evidence, "its loader: "+n.File.ELF.Interp)
 		}
 	}
-	j.found.add(f)
+	return f
+}
+
+// add adds a finding about a file.
+func (j *judgment) add(severity Severity, id, path string, n *rootfs.Inode, format string, args ...any) {
+	j.found.add(j.finding(severity, id, path, n, format, args...))
 }
 
 // merge applies the layers, and says what is wrong with each.
 func (j *judgment) merge(ctx context.Context, l *layers) error {
 	diffIDs := j.config.DiffIDs
 	unpackable := 0
+	// Layers of Windows lie elsewhere by its licence, and WebAssembly has others.
+	elsewhere := j.platform.OS == "windows" || j.platform.Architecture == "wasm"
 	for i, layer := range j.node.Layers {
+		fail := func(id, format string, args ...any) {
+			f := about(j.node, id, format, args...)
+			f.Layer = layer.Digest
+			if id == "layer-unread" && elsewhere {
+				f.Severity = Note
+			}
+			j.found.add(f)
+		}
 		if !isTar(layer.MediaType) {
+			fail("layer-unread", "layer %d of %d has the type %q, which is no file system that is read here", i+1, len(j.node.Layers), layer.MediaType)
 			j.incomplete = fmt.Sprintf("it has a layer of type %s", layer.MediaType)
 			continue
 		}
 		unpackable++
-		j.fs.next(layer.Digest)
+		j.fs.Next(layer.Digest)
 		o := l.outcomes[layer.Digest]
-		fail := func(id, format string, args ...any) {
-			f := about(j.node, id, format, args...)
-			f.Layer = layer.Digest
-			j.found.add(f)
-		}
 		if o.skipped != "" {
-			fail("foreign-layer", "layer %d of %d is fetched from elsewhere (%s)", i+1, len(j.node.Layers), strings.Join(layer.URLs, ", "))
+			id := "layer-unread"
+			if elsewhere {
+				id = "foreign-layer"
+			}
+			fail(id, "layer %d of %d is fetched from elsewhere (%s)", i+1, len(j.node.Layers), strings.Join(layer.URLs, ", "))
 			j.incomplete = "a layer of it is fetched from elsewhere"
 			continue
 		}
@@ -102,7 +131,7 @@ func (j *judgment) merge(ctx context.Context, l *layers) error {
 		}
 		learnt, err := j.apply(ctx, l, layer)
 		switch {
-		case errors.Is(err, errTooManyFiles):
+		case errors.Is(err, rootfs.ErrTooManyFiles):
 			fail("layer-limit", "%v", err)
 			j.incomplete = err.Error()
 			return nil
@@ -129,7 +158,7 @@ func (j *judgment) merge(ctx context.Context, l *layers) error {
 }
 
 // judgeFacts says what is wrong with a layer as such.
-func (j *judgment) judgeFacts(i int, layer Layer, learnt facts, o *outcome, fail func(id, format string, args ...any)) {
+func (j *judgment) judgeFacts(i int, layer Layer, learnt rootfs.Facts, o *outcome, fail func(id, format string, args ...any)) {
 	where := fmt.Sprintf("layer %d of %d", i+1, len(j.node.Layers))
 	size := learnt.Size
 	if o.size >= 0 {
@@ -155,17 +184,17 @@ func (j *judgment) judgeFacts(i int, layer Layer, learnt facts, o *outcome, fail
 }
 
 // apply adds one layer to the file system. A damaged memory of it is renewed.
-func (j *judgment) apply(ctx context.Context, l *layers, layer Layer) (facts, error) {
-	learnt, err := l.store.read(layer.Digest, j.fs.apply)
-	if err == nil || errors.Is(err, errTooManyFiles) {
+func (j *judgment) apply(ctx context.Context, l *layers, layer Layer) (rootfs.Facts, error) {
+	learnt, err := l.store.Read(layer.Digest, j.fs.Apply)
+	if err == nil || errors.Is(err, rootfs.ErrTooManyFiles) {
 		return learnt, err
 	}
 	// Entries that were applied already are applied once more.
 	b := blobOf{owner: j.node.Digest, desc: ocispecs.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size, URLs: layer.URLs}, unpack: true}
 	if err := l.again(ctx, b); err != nil || l.outcomes[layer.Digest].problem != "" {
-		return facts{}, err
+		return rootfs.Facts{}, err
 	}
-	return l.store.read(layer.Digest, j.fs.apply)
+	return l.store.Read(layer.Digest, j.fs.Apply)
 }
 
 // isTar knows the media types of file system layers.

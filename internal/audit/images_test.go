@@ -32,6 +32,8 @@ type file struct {
 	mode int64
 	data []byte
 	link string
+	// uid and gid are the owner.
+	uid, gid int
 }
 
 func data(name string, raw []byte) file {
@@ -57,7 +59,7 @@ func tarOf(t testing.TB, files ...file) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		h := &tar.Header{Name: f.name, Typeflag: f.typ, Mode: f.mode, Size: int64(len(f.data)), Linkname: f.link}
+		h := &tar.Header{Name: f.name, Typeflag: f.typ, Mode: f.mode, Size: int64(len(f.data)), Linkname: f.link, Uid: f.uid, Gid: f.gid}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}

@@ -97,6 +97,9 @@ func markdownFindings(b *bufio.Writer, r *Report) {
 			fmt.Fprintf(b, " (layer `%s`)", short(f.Layer))
 		}
 		fmt.Fprintln(b)
+		if reached := f.Reached(); reached != "" {
+			fmt.Fprintf(b, "  - reached by %s\n", escape(reached))
+		}
 	}
 }
 

@@ -152,15 +152,14 @@ func Open(client *registry.Client, ref string) (LayerSource, string, func(), err
 	case "docker":
 		return Registry(client), strings.TrimPrefix(rest, "//"), nothing, nil
 	case "oci":
-		dir, name := splitName(rest)
-		return layoutSource{dir}, name, nothing, nil
+		return openLayout(splitName(rest))
 	case "oci-archive", "docker-archive":
 		file, name := splitName(rest)
 		return openArchive(file, name)
 	}
 	if info, err := os.Stat(ref); err == nil {
 		if info.IsDir() {
-			return layoutSource{ref}, "", nothing, nil
+			return openLayout(ref, "")
 		}
 		return openArchive(ref, "")
 	}
@@ -180,6 +179,13 @@ func splitName(s string) (path, name string) {
 		}
 	}
 	return s, ""
+}
+
+func openLayout(dir, name string) (LayerSource, string, func(), error) {
+	if _, err := os.Stat(filepath.Join(dir, ocispecs.ImageIndexFile)); err != nil {
+		return nil, "", func() {}, fmt.Errorf("opening layout %q: %w; is it an OCI image layout?", dir, err)
+	}
+	return layoutSource{dir}, name, func() {}, nil
 }
 
 func openArchive(file, name string) (LayerSource, string, func(), error) {

@@ -30,7 +30,8 @@ func sample() *audit.Report {
 		}},
 		Findings: []audit.Finding{
 			{ID: "elf-architecture", Severity: audit.Error, Platform: "linux/arm64", Digest: child.Digest, Layer: digest.FromString("layer"), Path: "/hel`lo",
-				Message: "the entrypoint is for amd64, the image for linux/arm64", Evidence: []string{"the file: ELF amd64"}},
+				Message: "the entrypoint is for amd64, the image for linux/arm64", Evidence: []string{"the file: ELF amd64"},
+				Chain: []string{"entrypoint", "/run|\x1b[1m", "line 4", "/hel`lo"}},
 			{ID: "config-divergence", Severity: audit.Warning, Platform: "linux/arm64", Message: "odd\x1b[31m\n::error::<img src=x> 100%|@everyone"},
 			{ID: "index-annotations", Severity: audit.Note, Digest: digest.FromString("index"), Message: "none"},
 		},
@@ -180,5 +181,22 @@ func TestFails(t *testing.T) {
 	}
 	if r.Worst() != audit.Error || (&audit.Report{}).Worst() != "" {
 		t.Error("the gravest severity is another")
+	}
+}
+
+// TestExplain says of each check what the documentation does.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for _, c := range audit.Checks {
+		text, err := audit.Explain(c.ID)
+		if err != nil || !strings.HasPrefix(text, c.ID+"\n\n*"+string(c.Severity)+"*: "+c.Title+".") || !strings.Contains(text, "Mend: ") || strings.Contains(text, "###") {
+			t.Errorf("%s: %v\n%s", c.ID, err, text)
+		}
+	}
+	if _, err := audit.Explain("elf-archtecture"); err == nil || !strings.Contains(err.Error(), `"elf-architecture"`) {
+		t.Errorf("a misspelt id: %v", err)
+	}
+	if _, err := audit.Explain("x"); err == nil || !strings.Contains(err.Error(), "page-size") {
+		t.Errorf("an unknown id: %v", err)
 	}
 }

@@ -76,9 +76,8 @@ func (a *auditor) judgeNames(n *Node) {
 	case limited && !slices.Contains(known, normal.Variant):
 		a.found.add(about(n, "platform-unknown", "%q is no variant of %s; there are %s", p.Variant, normal.Architecture, strings.Join(known, ", ")))
 	case !limited:
-		f := about(n, "platform-unknown", "%s has no variants, and this one states %q", normal.Architecture, p.Variant)
-		f.Severity = Warning
-		a.found.add(f)
+		// Clients compare variants as they are written.
+		a.found.add(about(n, "platform-unknown", "%s has no variants, and this one states %q", normal.Architecture, p.Variant))
 	}
 	if p.Architecture == "arm" && p.Variant == "" {
 		a.found.add(about(n, "variant-unstated", "it is entered as %s/arm, which clients take for v7", p.OS))

@@ -20,22 +20,19 @@ type Rules struct {
 	Allow []string
 }
 
-// harmless are the places where binaries of other architectures are meant to
-// lie: firmware, emulators, cross toolchains, things to test with.
+// harmless are the places where binaries of other architectures lie for good
+// reasons, unless the image starts or loads them.
 var harmless = []string{
 	"**/firmware/**", "usr/share/**", "usr/local/share/**",
-	"**/qemu-*", "usr/libexec/qemu-binfmt/**", "usr/lib/binfmt.d/**",
+	"usr/libexec/qemu-binfmt/**", "usr/lib/binfmt.d/**",
 	"**/testdata/**", "**/test/**", "**/tests/**", "**/fixtures/**",
 	// Cross toolchains: their sysroots and their own libraries.
-	"usr/*-linux-*/**", "usr/local/*-linux-*/**", "usr/lib/gcc-cross/**", "usr/lib/gcc/*/**", "opt/cross/**", "**/sysroot/**", "**/sysroots/**",
-	"usr/*-w64-mingw32/**", "usr/lib/x86_64-linux-gnu/wine/**", "usr/lib/wine/**", "opt/wine*/**",
+	"usr/lib/gcc-cross/**", "usr/lib/gcc/*/**", "opt/cross/**", "**/sysroot/**", "**/sysroots/**",
+	"usr/*-w64-mingw32/**", "usr/lib/*-linux-*/wine/**", "usr/lib/wine/**", "opt/wine*/**",
 	"**/toolchains/**", "**/ndk/**", "**/arduino/**",
-	// 32-bit libraries of 64-bit machines.
-	"lib32/**", "usr/lib32/**", "libx32/**", "usr/libx32/**", "usr/libo32/**", "usr/libn32/**",
-	// What the loader chooses from by the CPU it finds.
-	"**/glibc-hwcaps/**", "**/hwcap/**", "**/neon/**", "**/vfp/**", "**/haswell/**", "**/tls/**",
-	// Boot loaders.
-	"boot/**", "usr/lib/grub/**", "usr/lib/syslinux/**", "usr/lib/efi/**", "usr/lib/systemd/boot/**", "**/ipxe/**",
+	// Boot loaders and kernels.
+	"boot/**", "usr/lib/grub/**", "usr/lib/syslinux/**", "usr/lib/SYSLINUX*/**", "usr/lib/PXELINUX/**", "usr/lib/ISOLINUX/**", "usr/lib/EXTLINUX/**",
+	"usr/lib/efi/**", "usr/lib/shim/**", "usr/lib/systemd/boot/**", "usr/lib/u-boot/**", "usr/lib/arm-trusted-firmware/**", "usr/lib/debian-installer/**", "**/ipxe/**", "usr/lib/linux-image-*/**", "usr/lib/modules/**", "lib/modules/**",
 	// Windows launchers that Python's packaging tools carry.
 	"**/pip/_vendor/distlib/*.exe", "**/distlib/*.exe", "**/setuptools/*.exe", "**/setuptools/**/*.exe",
 }
@@ -43,7 +40,7 @@ var harmless = []string{
 // rules are Rules made ready.
 type rules struct {
 	Rules
-	allow *patternmatcher.PatternMatcher
+	allow, own *patternmatcher.PatternMatcher // own: the user's alone
 }
 
 // Check says what is wrong with the rules: an id or severity that does not
@@ -67,18 +64,22 @@ func (r Rules) compile() (*rules, error) {
 			return nil, fmt.Errorf("setting the severity of %q to %q: it is none of error, warning and note", id, s)
 		}
 	}
-	patterns := slices.Clone(harmless)
+	var own []string
 	for _, p := range r.Allow {
-		patterns = append(patterns, strings.TrimPrefix(p, "/"))
+		own = append(own, strings.TrimPrefix(p, "/"))
 	}
-	allow, err := patternmatcher.New(patterns)
+	allow, err := patternmatcher.New(append(slices.Clone(harmless), own...))
 	if err == nil {
 		_, err = allow.MatchesOrParentMatches("usr/bin/hello") // it reads the patterns only now
+	}
+	mine, bad := patternmatcher.New(own)
+	if err == nil {
+		err = bad
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the allowed paths %q: %w; they are written as in a .dockerignore", r.Allow, err)
 	}
-	return &rules{Rules: r, allow: allow}, nil
+	return &rules{Rules: r, allow: allow, own: mine}, nil
 }
 
 // apply gives a finding its severity, and says whether it is wanted at all.
@@ -95,5 +96,14 @@ func (r *rules) apply(f *Finding) bool {
 // allowed tells whether a path is one where foreign binaries may lie.
 func (r *rules) allowed(p string) bool {
 	ok, err := r.allow.MatchesOrParentMatches(strings.TrimPrefix(path.Clean("/"+p), "/"))
+	return err == nil && ok
+}
+
+// user tells whether the user allows foreign binaries at a path.
+func (r *rules) user(p string) bool {
+	if len(r.Allow) == 0 {
+		return false
+	}
+	ok, err := r.own.MatchesOrParentMatches(strings.TrimPrefix(path.Clean("/"+p), "/"))
 	return err == nil && ok
 }

@@ -80,6 +80,7 @@ type (
 		Digest    string   `json:"digest,omitempty"`
 		Layer     string   `json:"layer,omitempty"`
 		Evidence  []string `json:"evidence,omitempty"`
+		Chain     []string `json:"chain,omitempty"`
 	}
 )
 
@@ -134,6 +135,9 @@ func sarifOf(reference string, f Finding) sarifResult {
 	if f.Platform != "" && !strings.Contains(message, f.Platform) {
 		message = f.Platform + ": " + message
 	}
+	if reached := f.Reached(); reached != "" {
+		message += " (reached by " + reached + ")"
+	}
 	// Not the digests: they are others after every build, and the finding is
 	// the same as long as nobody mends it.
 	sum := sha256.Sum256([]byte(strings.Join([]string{f.ID, reference, f.Platform, f.Path}, "\x00")))
@@ -141,6 +145,6 @@ func sarifOf(reference string, f Finding) sarifResult {
 		RuleID: f.ID, RuleIndex: checkIndex(f.ID), Level: f.Severity, Message: sarifText{Printable(message)},
 		Locations:    []sarifLocation{location},
 		Fingerprints: map[string]string{"archmageFinding/v1": hex.EncodeToString(sum[:])},
-		Properties:   sarifProperties{Reference: reference, Platform: f.Platform, Digest: f.Digest.String(), Layer: f.Layer.String(), Evidence: f.Evidence},
+		Properties:   sarifProperties{Reference: reference, Platform: f.Platform, Digest: f.Digest.String(), Layer: f.Layer.String(), Evidence: f.Evidence, Chain: f.Chain},
 	}
 }

@@ -24,12 +24,14 @@ func newToolchain(t testing.TB) *toolchain {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"go.mod":  "module example.com/hello\n\ngo 1.26\n",
-		"main.go": "package main\n\nfunc main() { println(\"hello\") }\n",
-		"hello.c": "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n",
-		"bare.c":  "void _start(void) { for (;;) ; }\n",
-		"lib.c":   "int answer(void) { return 42; }\n",
-		"math.c":  "int answer(void); int main(void) { return answer(); }\n",
+		"go.mod":   "module example.com/hello\n\ngo 1.26\n",
+		"main.go":  "package main\n\nfunc main() { println(\"hello\") }\n",
+		"hello.c":  "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n",
+		"bare.c":   "void _start(void) { for (;;) ; }\n",
+		"data.c":   "int answer = 42; void _start(void) { for (;;) answer++; }\n",
+		"atomic.c": "#include <stdio.h>\nint n; long m;\n__attribute__((noinline)) void bump(int k) { for (int i = 0; i < k; i++) { long e = i; __atomic_fetch_add(&n, i, 5); __atomic_compare_exchange_n(&m, &e, i + 1, 0, 5, 5); __atomic_exchange_n(&n, i, 5); } }\nint main(int c, char **v) { bump(c + 3); puts(\"done\"); return 0; }\n",
+		"lib.c":    "int answer(void) { return 42; }\n",
+		"math.c":   "int answer(void); int main(void) { return answer(); }\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/patternmatcher"
 )
@@ -20,20 +21,27 @@ type Audit struct {
 	// Allow are patterns of paths in the image, written as in a .dockerignore,
 	// whose binaries may be for any architecture.
 	Allow []string `hcl:"allow,optional"`
+	// PageSize is the page of the kernels that an image runs on, "4K", "16K" or
+	// "64K", by platform, where it is not what such kernels commonly have.
+	PageSize map[string]string `hcl:"page_size,optional"`
 
 	Body hcl.Body `hcl:",body"`
 }
 
 // AuditChecks are the ids of all checks; docs/audit.md says what they mean.
 var AuditChecks = []string{
-	"elf-architecture", "elf-variant", "elf-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
-	"interpreter-missing", "library-missing", "script-interpreter", "user-missing", "missing-manifest", "missing-config",
-	"missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt", "layer-path", "layer-limit", "diff-id",
-	"layer-type", "platform-missing", "platform-extra", "platform-mismatch", "platform-duplicate", "platform-unnamed",
-	"platform-unknown", "variant-unstated", "empty-index", "schema1", "not-an-image", "graph-depth", "tag-drift",
-	"false-attestation", "attestation-orphan", "attestation-uneven", "signature-missing", "size-divergence", "layer-divergence", "media-types",
-	"index-annotations", "created-skew", "config-divergence", "base-outdated", "foreign-layer", "setuid", "secret",
+	"elf-architecture", "elf-variant", "elf-level", "cpu-level", "foreign-format", "entrypoint-missing", "entrypoint-not-executable",
+	"interpreter-missing", "library-missing", "libc-version", "page-size", "script-interpreter", "user-missing",
+	"missing-manifest", "missing-config", "missing-layer", "corrupt", "size-mismatch", "type-mismatch", "layer-corrupt",
+	"layer-path", "layer-limit", "diff-id", "layer-type", "platform-missing", "platform-extra", "platform-mismatch",
+	"platform-duplicate", "platform-unnamed", "platform-unknown", "variant-unstated", "empty-index", "schema1",
+	"not-an-image", "graph-depth", "tag-drift", "false-attestation", "attestation-orphan", "attestation-uneven",
+	"signature-missing", "size-divergence", "layer-divergence", "media-types", "index-annotations", "created-skew",
+	"config-divergence", "base-outdated", "layer-unread", "script-unread", "foreign-layer", "setuid", "secret",
 }
+
+// PageSizes are the pages in bytes that PageSize may name.
+var PageSizes = map[string]uint64{"4K": 4 << 10, "16K": 16 << 10, "64K": 64 << 10}
 
 var auditSeverities = []string{"error", "warning", "note"}
 
@@ -55,6 +63,11 @@ func (a *Audit) Merge(b *Audit) *Audit {
 		out.Severity = map[string]string{}
 		maps.Copy(out.Severity, a.Severity)
 		maps.Copy(out.Severity, b.Severity)
+	}
+	if len(a.PageSize)+len(b.PageSize) > 0 {
+		out.PageSize = map[string]string{}
+		maps.Copy(out.PageSize, a.PageSize)
+		maps.Copy(out.PageSize, b.PageSize)
 	}
 	return out
 }
@@ -85,6 +98,15 @@ func (a *Audit) check() hcl.Diagnostics {
 		id(k, subject)
 		if v := a.Severity[k]; !slices.Contains(auditSeverities, v) {
 			fail(subject, "Invalid severity", "The severity %q of %s is none of %s.", v, k, strings.Join(auditSeverities, ", "))
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.PageSize)) {
+		subject := at(a.Body, "page_size", -1)
+		if _, err := platforms.Parse(k); err != nil {
+			fail(subject, "Invalid platform", "The platform %q of a page size cannot be read: %v.", k, err)
+		}
+		if _, ok := PageSizes[a.PageSize[k]]; !ok {
+			fail(subject, "Invalid page size", "The page size %q of %s is none of 4K, 16K, 64K.", a.PageSize[k], k)
 		}
 	}
 	for i, p := range a.Allow {

@@ -14,11 +14,12 @@ var layers = [][]string{
 	{"tasks", "chores"}, // chores serve the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
-	{"worker", "registry", "device", "inputs"},
+	{"reach"},
+	{"worker", "registry", "device", "inputs", "rootfs"},
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house"},
+	{"embedded", "sign", "ui", "house", "docs"},
 	{"oci"}, // what all see alike
 }
 

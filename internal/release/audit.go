@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/archmage-build/archmage/internal/audit"
@@ -43,6 +44,12 @@ func (w *Workspace) auditOptions(p *plan.Plan, t *plan.Target) audit.Options {
 		o.Rules.Severity = map[string]audit.Severity{}
 		for id, s := range rules.Severity {
 			o.Rules.Severity[id] = audit.Severity(s)
+		}
+		o.PageSizes = map[string]uint64{}
+		for platform, size := range rules.PageSize {
+			if p, err := platforms.Parse(platform); err == nil {
+				o.PageSizes[platforms.Format(platforms.Normalize(p))] = config.PageSizes[size]
+			}
 		}
 	}
 	return o

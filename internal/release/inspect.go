@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 
 	"github.com/archmage-build/archmage/internal/audit"
 	"github.com/archmage-build/archmage/internal/config"
@@ -42,12 +44,56 @@ type InspectOptions struct {
 	Diff bool
 	// Releases looks at the tags of all records.
 	Releases bool
-	Format   Format
+	// Formats are those that were asked for, one at most.
+	Formats []Format
+	Format  Format
+}
+
+// check refuses options that contradict each other, or that would be ignored.
+func (o *InspectOptions) check() error {
+	if len(o.Formats) > 1 {
+		slices.Sort(o.Formats)
+		return fmt.Errorf("-%s and -%s are two formats; ask for one", o.Formats[0], o.Formats[1])
+	}
+	if len(o.Formats) == 1 {
+		o.Format = o.Formats[0]
+	}
+	var views []string
+	for _, v := range []struct {
+		name string
+		set  bool
+	}{{"-ref", o.Ref != ""}, {"-draft", o.Draft}, {"-diff", o.Diff}, {"-releases", o.Releases}} {
+		if v.set {
+			views = append(views, v.name)
+		}
+	}
+	switch {
+	case len(views) > 1:
+		return fmt.Errorf("%s and %s look at different things; ask for one", views[0], views[1])
+	case o.Ref != "" && len(o.Targets) > 0:
+		return errors.New("-targets chooses from targets.hcl, and -ref names an image; leave one out")
+	case o.Diff && o.Format != Table && o.Format != JSON:
+		return fmt.Errorf("-diff is shown as a table or as -json, not as -%s", o.Format)
+	}
+	return nil
+}
+
+// Explain prints what the documentation says of a check.
+func (w *Workspace) Explain(id string) error {
+	text, err := audit.Explain(id)
+	if err != nil {
+		return usage("Unknown check", err)
+	}
+	_, err = io.WriteString(w.Streams.Out, text)
+	return err
 }
 
 // Inspect shows and judges an image: any, the drafts that are not published
 // yet, or what is published.
 func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
+	if err := o.check(); err != nil {
+		return usage("Conflicting options", err)
+	}
 	if o.Ref != "" {
 		return w.inspectRef(ctx, o)
 	}
@@ -134,7 +180,7 @@ func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 	source, ref, closeSource, err := audit.Open(client, o.Ref)
 	defer closeSource()
 	if err != nil {
-		return err
+		return usage("Invalid -ref", err)
 	}
 	if _, isFile := os.Stat(o.Ref); isFile != nil && ref == o.Ref {
 		if _, err := registry.Repository(ref); err != nil {

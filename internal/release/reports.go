@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mattn/go-runewidth"
+
 	"github.com/archmage-build/archmage/internal/audit"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -126,7 +128,27 @@ func (w *Workspace) showFindings(out *ui.Stream, wanted []audit.Severity, report
 			for _, e := range f.Evidence {
 				fmt.Fprintf(out, "  %s\n", audit.Printable(e))
 			}
+			showChain(out, f.Chain)
 		}
+	}
+}
+
+// showChain says how a file is reached, on as many lines as a terminal needs.
+func showChain(out *ui.Stream, chain []string) {
+	line := "  reached by "
+	for i, link := range chain {
+		link = audit.Printable(link)
+		if i > 0 {
+			link = "→ " + link
+		}
+		if out.IsTerminal() && i > 0 && runewidth.StringWidth(line)+runewidth.StringWidth(link) > out.Width() {
+			fmt.Fprintln(out, strings.TrimRight(line, " "))
+			line = "    "
+		}
+		line += link + " "
+	}
+	if len(chain) > 0 {
+		fmt.Fprintln(out, strings.TrimRight(line, " "))
 	}
 }
 

@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"strings"
@@ -12,18 +12,18 @@ import (
 func TestRootfs(t *testing.T) {
 	t.Parallel()
 	// An entry is written as "path", "dir/", "link -> target" or "link => target" (hard).
-	parse := func(s string) entry {
+	parse := func(s string) Entry {
 		switch {
 		case strings.Contains(s, " -> "):
 			name, to, _ := strings.Cut(s, " -> ")
-			return entry{Path: name, Kind: kindSymlink, Link: to}
+			return Entry{Path: name, Kind: KindSymlink, Link: to}
 		case strings.Contains(s, " => "):
 			name, to, _ := strings.Cut(s, " => ")
-			return entry{Path: name, Kind: kindHardlink, Link: to}
+			return Entry{Path: name, Kind: KindHardlink, Link: to}
 		case strings.HasSuffix(s, "/"):
-			return entry{Path: strings.TrimSuffix(s, "/"), Kind: kindDir}
+			return Entry{Path: strings.TrimSuffix(s, "/"), Kind: KindDir}
 		}
-		return entry{Path: s, Kind: kindFile}
+		return Entry{Path: s, Kind: KindFile}
 	}
 	tests := []struct {
 		name   string
@@ -48,17 +48,17 @@ func TestRootfs(t *testing.T) {
 		{"file below a file", []string{"d", "d/a"}, "/d/a"},
 	}
 	for _, tt := range tests {
-		r := newRootfs()
+		r := New()
 		for _, l := range tt.layers {
-			r.next(digest.FromString(l))
+			r.Next(digest.FromString(l))
 			for _, e := range strings.Fields(l) {
-				if err := r.apply(parse(e)); err != nil {
+				if err := r.Apply(parse(e)); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		var got []string
-		r.each(func(name string, _ *inode) { got = append(got, name) })
+		r.Each(func(name string, _ *Inode) { got = append(got, name) })
 		if d := cmp.Diff(strings.Fields(tt.want), got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
@@ -78,49 +78,19 @@ func TestRootfs(t *testing.T) {
 		{"hard link to nothing", [][]string{{"h => nothing"}}, map[string]string{"h": ""}},
 		{"whiteout through a link", [][]string{{"r/a", "d -> r"}, {"d/.wh.a"}}, map[string]string{"r/a": ""}},
 	} {
-		r := newRootfs()
+		r := New()
 		for _, l := range tt.layers {
-			r.next(digest.FromString(tt.name))
+			r.Next(digest.FromString(tt.name))
 			for _, e := range l {
-				if err := r.apply(parse(e)); err != nil {
+				if err := r.Apply(parse(e)); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		for name, want := range tt.look {
-			if _, got := r.walkTo(name, true); got != want {
+			if _, got := r.Resolve(name, true); got != want {
 				t.Errorf("%s: %q is %q, want %q", tt.name, name, got, want)
 			}
-		}
-	}
-}
-
-func TestNamesArch(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name, arch string
-		want       bool
-	}{
-		{"linux-arm64", "arm64", true}, {"linux_x86_64", "amd64", true}, {"linux_x86_64", "386", false}, {"lib-x86", "386", true},
-		{"aarch64-linux-gnu", "arm64", true}, {"arm64", "arm", false}, {"linux-armv7l", "arm", true}, {"charm", "arm", false},
-		{"agent-AMD64.bin", "amd64", true}, {"x86-64-v3", "386", false}, {"", "arm", false}, {"powerpc64le", "ppc64le", true}, {"i386", "386", true},
-	} {
-		if got := namesArch(tt.name, tt.arch); got != tt.want {
-			t.Errorf("%q names %s: %t, want %t", tt.name, tt.arch, got, tt.want)
-		}
-	}
-}
-
-func TestNewer(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		a, b string
-		want bool
-	}{
-		{"v8.1", "v8.0", true}, {"v8.0", "v8", false}, {"v8.2", "v9", false}, {"v9.0", "v8.0", true}, {"v9", "v9.2", false}, {"", "v8.0", false}, {"v8.6", "v9", true},
-	} {
-		if got := newer(tt.a, tt.b); got != tt.want {
-			t.Errorf("%q is newer than %q: %t, want %t", tt.a, tt.b, got, tt.want)
 		}
 	}
 }

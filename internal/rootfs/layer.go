@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"archive/tar"
@@ -32,10 +32,11 @@ const (
 	maxWindow   = 64 << 20 // of zstd, which is kept in memory
 	maxInterest = 100_000  // files of interest
 	maxEscapes  = 10
+	maxTexts    = 16 << 20 // of scripts and configuration files together
 )
 
-// errSource wraps what the source of a layer did wrong while it was read.
-var errSource = errors.New("reading the layer")
+// ErrSource wraps what the source of a layer did wrong while it was read.
+var ErrSource = errors.New("reading the layer")
 
 // bytesIn counts what is read and remembers how that ended.
 type bytesIn struct {
@@ -94,11 +95,11 @@ func (u *unpacked) Read(p []byte) (int, error) {
 // scan reads a layer once, from its first byte to its last, and passes its
 // entries to keep. What is wrong with the layer is in the facts; an error is
 // of the source, or of keep.
-func scan(ctx context.Context, body io.Reader, inspect *inspector, keep func(entry) error) (facts, error) {
-	var f facts
+func scan(ctx context.Context, body io.Reader, inspect *Inspector, keep func(Entry) error) (Facts, error) {
+	var f Facts
 	in := &bytesIn{ctx: ctx, r: body}
-	stop := func(err error) (facts, error) {
-		return f, fmt.Errorf("%w: %w", errSource, err)
+	stop := func(err error) (Facts, error) {
+		return f, fmt.Errorf("%w: %w", ErrSource, err)
 	}
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	content, done, err := decompress(ctx, buffered, inspect, &f)
@@ -139,7 +140,7 @@ func scan(ctx context.Context, body io.Reader, inspect *inspector, keep func(ent
 }
 
 // decompress tells the compression by the bytes, as runtimes do.
-func decompress(ctx context.Context, r *bufio.Reader, inspect *inspector, f *facts) (io.Reader, func(), error) {
+func decompress(ctx context.Context, r *bufio.Reader, inspect *Inspector, f *Facts) (io.Reader, func(), error) {
 	magic, err := r.Peek(18)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
@@ -152,7 +153,7 @@ func decompress(ctx context.Context, r *bufio.Reader, inspect *inspector, f *fac
 			return nil, nil, err
 		}
 		return z, func() { _ = z.Close() }, nil
-	case isZstd(magic):
+	case IsZstd(magic):
 		f.Compression = "zstd"
 		var h zstd.Header
 		window := uint64(8 << 20)
@@ -174,9 +175,9 @@ func decompress(ctx context.Context, r *bufio.Reader, inspect *inspector, f *fac
 	return r, func() {}, nil
 }
 
-// isZstd knows a zstd frame and a skippable one, which zstd:chunked begins
+// IsZstd knows a zstd frame and a skippable one, which zstd:chunked begins
 // with. https://datatracker.ietf.org/doc/html/rfc8878#section-3
-func isZstd(magic []byte) bool {
+func IsZstd(magic []byte) bool {
 	return bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
 		len(magic) >= 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:4], []byte{0x2a, 0x4d, 0x18})
 }
@@ -185,9 +186,9 @@ func isZstd(magic []byte) bool {
 type keepError struct{ error }
 
 // walk reads the entries of a tar stream.
-func walk(r io.Reader, inspect *inspector, f *facts, keep func(entry) error) error {
+func walk(r io.Reader, inspect *Inspector, f *Facts, keep func(Entry) error) error {
 	reader := tar.NewReader(r)
-	interest := 0
+	interest, texts := 0, maxTexts
 	for n := 0; ; n++ {
 		h, err := reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -208,8 +209,8 @@ func walk(r io.Reader, inspect *inspector, f *facts, keep func(entry) error) err
 		if !ok {
 			continue
 		}
-		if e.Kind == kindFile && h.Size > 0 {
-			if e.File, err = inspect.file(reader, h.Size, e.Path); err != nil {
+		if e.Kind == KindFile && h.Size > 0 {
+			if e.File, err = inspect.file(reader, h.Size, e.Path, &texts); err != nil {
 				return err
 			}
 			if e.File != nil {
@@ -226,15 +227,15 @@ func walk(r io.Reader, inspect *inspector, f *facts, keep func(entry) error) err
 
 // entryOf returns what is remembered of a header, false for what is none of
 // the file system's entries.
-func entryOf(h *tar.Header, f *facts) (entry, bool) {
+func entryOf(h *tar.Header, f *Facts) (Entry, bool) {
 	name, inside := within(h.Name)
 	if !inside && len(f.Escapes) < maxEscapes {
 		f.Escapes = append(f.Escapes, h.Name)
 	}
 	if name == "" || !inside {
-		return entry{}, false
+		return Entry{}, false
 	}
-	e := entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777)}
+	e := Entry{Path: name, Mode: fs.FileMode(h.Mode & 0o777), UID: h.Uid, GID: h.Gid}
 	if h.Mode&0o4000 != 0 {
 		e.Mode |= fs.ModeSetuid
 	}
@@ -243,24 +244,24 @@ func entryOf(h *tar.Header, f *facts) (entry, bool) {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		e.Kind = kindFile
+		e.Kind = KindFile
 	case tar.TypeDir:
-		e.Kind = kindDir
+		e.Kind = KindDir
 	case tar.TypeSymlink:
-		e.Kind, e.Link = kindSymlink, h.Linkname
+		e.Kind, e.Link = KindSymlink, h.Linkname
 	case tar.TypeLink:
 		target, inside := within(h.Linkname)
 		if !inside {
 			if len(f.Escapes) < maxEscapes {
 				f.Escapes = append(f.Escapes, h.Name+" → "+h.Linkname)
 			}
-			return entry{}, false
+			return Entry{}, false
 		}
-		e.Kind, e.Link = kindHardlink, target
+		e.Kind, e.Link = KindHardlink, target
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		e.Kind = kindOther
+		e.Kind = KindOther
 	default:
-		return entry{}, false
+		return Entry{}, false
 	}
 	return e, true
 }

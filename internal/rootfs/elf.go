@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"bytes"
@@ -21,11 +21,26 @@ type ELF struct {
 	Flags   uint32
 	// Interp is the dynamic loader that the kernel is to start it with.
 	Interp string
-	// Needed are the names of libraries, RunPath the colon-separated
-	// directories they are sought in first.
-	Needed  []string
-	RunPath string
+	// Needed are the names of libraries; RPath and RunPath the colon-separated
+	// directories they are sought in, before and after LD_LIBRARY_PATH.
+	Needed         []string
+	RPath, RunPath string
+	// SoName is what a library calls itself.
+	SoName  string
 	Dynamic bool
+	// Wants are the symbol versions that other libraries must define, Defines
+	// those that this one does.
+	Wants   []Version
+	Defines []string
+	// PageSize is the largest page, 4 to 64 KiB, with which its segments can
+	// be mapped; 0 where it has none.
+	PageSize uint64
+	// Atomics is an instruction of ARMv8.1 that nothing guards, "" if none was
+	// found: "CASAL at 0x4005d0 in bump".
+	Atomics string
+	// OS is the system that the header or a note names, as Go does; "" for
+	// Linux and for what names none.
+	OS string
 	// ARM is the version of the architecture that .ARM.attributes state, 5 to
 	// 9, or 0 where they do not. Micro says that it is one of
 	// microcontrollers, which no container runs on.
@@ -42,12 +57,22 @@ type ELF struct {
 	Partial string
 }
 
+// Version is a version of symbols that a file needs of a library.
+type Version struct {
+	Library, Name string
+	// Symbol is one that is needed in that version, if it could be told.
+	Symbol string
+	// Weak reports whether the file does without.
+	Weak bool
+}
+
 // Bounds of what is read of one ELF file, whatever its headers state.
 const (
 	maxProgs      = 512
 	maxSections   = 20_000
 	maxTable      = 8 << 20 // one table of strings or headers
-	maxNeeded     = 256
+	maxNeeded     = 1024
+	maxVersions   = 4096
 	maxName       = 4096
 	maxAttributes = 64 << 10
 )
@@ -64,12 +89,13 @@ var errNoELF = errors.New("it is no ELF file")
 // prog and section are the headers of both classes in one form.
 type prog struct {
 	typ              uint32
-	off, vaddr, size uint64
+	off, vaddr, size uint64 // size in the file
+	memory, align    uint64
 }
 
 type section struct {
-	name, typ uint32
-	off, size uint64
+	name, typ, link        uint32
+	flags, addr, off, size uint64
 }
 
 // readELF reads a file of size bytes. It returns what can be told even if only
@@ -80,6 +106,7 @@ func readELF(r io.ReaderAt, size int64) (*ELF, error) {
 		return nil, errNoELF
 	}
 	f := &elfFile{r: r, size: size, order: binary.LittleEndian, info: &ELF{}}
+	f.info.OS = systemOfABI[elf.OSABI(ident[elf.EI_OSABI])]
 	if elf.Data(ident[elf.EI_DATA]) == elf.ELFDATA2MSB {
 		f.order, f.info.Big = binary.BigEndian, true
 	}
@@ -94,6 +121,9 @@ func readELF(r io.ReaderAt, size int64) (*ELF, error) {
 	}
 	return f.info, nil
 }
+
+// systemOfABI are the systems that mark their programs in the header.
+var systemOfABI = map[elf.OSABI]string{elf.ELFOSABI_FREEBSD: "freebsd", elf.ELFOSABI_OPENBSD: "openbsd", elf.ELFOSABI_NETBSD: "netbsd", elf.ELFOSABI_SOLARIS: "solaris"}
 
 type elfFile struct {
 	r     io.ReaderAt
@@ -137,19 +167,24 @@ func (f *elfFile) details() error {
 	if err := f.readProgs(); err != nil {
 		return err
 	}
+	f.info.PageSize = f.pageSize()
+	var dynamic *prog
 	for _, p := range f.progs {
 		switch elf.ProgType(p.typ) {
 		case elf.PT_INTERP:
 			f.info.Interp, _ = f.cstring(p.off, p.size)
 		case elf.PT_DYNAMIC:
 			f.info.Dynamic = true
-			f.dynamic(p)
+			dynamic = &p
 		case elf.PT_NOTE, ptGNUProperty:
 			f.notes(p)
 		}
 	}
 	if err := f.readSections(); err != nil {
 		return err
+	}
+	if dynamic != nil {
+		f.dynamic(*dynamic)
 	}
 	goBuilt := false
 	for _, s := range f.sections {
@@ -159,6 +194,9 @@ func (f *elfFile) details() error {
 			}
 		}
 		goBuilt = goBuilt || f.sectionName(s) == ".go.buildinfo"
+	}
+	if f.info.Machine == elf.EM_AARCH64 && f.info.Bits == 64 && !f.info.Big {
+		f.info.Atomics = f.bareAtomics()
 	}
 	// The reader of build information looks through the data itself where
 	// there are no sections.
@@ -179,14 +217,14 @@ func (f *elfFile) readProgs() error {
 			if err := f.read(at, &p); err != nil {
 				return errors.New("its program headers are not in it")
 			}
-			f.progs = append(f.progs, prog{typ: p.Type, off: uint64(p.Off), vaddr: uint64(p.Vaddr), size: uint64(p.Filesz)})
+			f.progs = append(f.progs, prog{typ: p.Type, off: uint64(p.Off), vaddr: uint64(p.Vaddr), size: uint64(p.Filesz), memory: uint64(p.Memsz), align: uint64(p.Align)})
 			continue
 		}
 		var p elf.Prog64
 		if err := f.read(at, &p); err != nil {
 			return errors.New("its program headers are not in it")
 		}
-		f.progs = append(f.progs, prog{typ: p.Type, off: p.Off, vaddr: p.Vaddr, size: p.Filesz})
+		f.progs = append(f.progs, prog{typ: p.Type, off: p.Off, vaddr: p.Vaddr, size: p.Filesz, memory: p.Memsz, align: p.Align})
 	}
 	return nil
 }
@@ -219,14 +257,14 @@ func (f *elfFile) readSections() error {
 			if _, err := binary.Decode(part, f.order, &s); err != nil {
 				return err
 			}
-			f.sections = append(f.sections, section{name: s.Name, typ: s.Type, off: uint64(s.Off), size: uint64(s.Size)})
+			f.sections = append(f.sections, section{name: s.Name, typ: s.Type, link: s.Link, flags: uint64(s.Flags), addr: uint64(s.Addr), off: uint64(s.Off), size: uint64(s.Size)})
 			continue
 		}
 		var s elf.Section64
 		if _, err := binary.Decode(part, f.order, &s); err != nil {
 			return err
 		}
-		f.sections = append(f.sections, section{name: s.Name, typ: s.Type, off: s.Off, size: s.Size})
+		f.sections = append(f.sections, section{name: s.Name, typ: s.Type, link: s.Link, flags: s.Flags, addr: s.Addr, off: s.Off, size: s.Size})
 	}
 	if f.strtabs > 0 && f.strtabs < len(f.sections) {
 		if f.names, err = f.bytes(f.sections[f.strtabs].off, f.sections[f.strtabs].size); err != nil {
@@ -244,56 +282,6 @@ func (f *elfFile) sectionName(s section) string {
 	return string(name)
 }
 
-// dynamic reads what the file asks of the dynamic loader.
-func (f *elfFile) dynamic(p prog) {
-	width := uint64(f.info.Bits / 8)
-	raw, err := f.bytes(p.off, min(p.size, 64<<10))
-	if err != nil {
-		return
-	}
-	word := func(b []byte) uint64 {
-		if width == 4 {
-			return uint64(f.order.Uint32(b))
-		}
-		return f.order.Uint64(b)
-	}
-	var needed []uint64
-	var strtab, runpath, rpath uint64
-	for ; uint64(len(raw)) >= 2*width; raw = raw[2*width:] {
-		tag, value := elf.DynTag(word(raw)), word(raw[width:])
-		switch tag {
-		case elf.DT_NEEDED:
-			if len(needed) < maxNeeded {
-				needed = append(needed, value)
-			}
-		case elf.DT_STRTAB:
-			strtab = value
-		case elf.DT_RUNPATH:
-			runpath = value
-		case elf.DT_RPATH:
-			rpath = value
-		}
-		if tag == elf.DT_NULL {
-			break
-		}
-	}
-	off, ok := f.offset(strtab)
-	if !ok {
-		return
-	}
-	for _, n := range needed {
-		if name, err := f.cstring(off+n, maxName); err == nil && name != "" {
-			f.info.Needed = append(f.info.Needed, name)
-		}
-	}
-	if runpath == 0 {
-		runpath = rpath
-	}
-	if runpath != 0 {
-		f.info.RunPath, _ = f.cstring(off+runpath, maxName)
-	}
-}
-
 // offset finds where in the file a virtual address lies.
 func (f *elfFile) offset(vaddr uint64) (uint64, bool) {
 	for _, p := range f.progs {
@@ -305,10 +293,16 @@ func (f *elfFile) offset(vaddr uint64) (uint64, bool) {
 }
 
 func (f *elfFile) notes(p prog) {
-	if f.info.Machine != elf.EM_X86_64 || f.info.X86 != 0 {
+	raw, err := f.bytes(p.off, min(p.size, maxAttributes))
+	if err != nil {
 		return
 	}
-	if raw, err := f.bytes(p.off, min(p.size, maxAttributes)); err == nil {
+	for _, system := range []string{"FreeBSD", "NetBSD", "OpenBSD"} {
+		if f.info.OS == "" && len(raw) > 12 && bytes.HasPrefix(raw[12:], []byte(system+"\x00")) {
+			f.info.OS = strings.ToLower(system)
+		}
+	}
+	if f.info.Machine == elf.EM_X86_64 && f.info.X86 == 0 {
 		f.info.X86 = x86Level(raw, f.info.Bits == 64)
 	}
 }

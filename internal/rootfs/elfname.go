@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"debug/elf"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// architecture is the name Go and OCI have for what an ELF file runs on, or
+// Architecture is the name Go and OCI have for what an ELF file runs on, or
 // "" for what no container platform is named after.
-func (e *ELF) architecture() string {
+func (e *ELF) Architecture() string {
 	bit64 := e.Bits == 64
 	endian := func(little, big string) string {
 		if e.Big {
@@ -68,9 +68,9 @@ func (e *ELF) architecture() string {
 	return ""
 }
 
-// machineName names the machine even where no platform is.
-func (e *ELF) machineName() string {
-	if arch := e.architecture(); arch != "" {
+// MachineName names the machine even where no platform is.
+func (e *ELF) MachineName() string {
+	if arch := e.Architecture(); arch != "" {
 		return arch
 	}
 	name := strings.TrimPrefix(e.Machine.String(), "EM_")
@@ -79,16 +79,16 @@ func (e *ELF) machineName() string {
 
 // String says what the file is: "ELF arm, EABI5, v6, static, Go 1.26".
 func (e *ELF) String() string {
-	parts := []string{"ELF " + e.machineName()}
+	parts := []string{"ELF " + e.MachineName()}
 	if e.Machine == elf.EM_ARM {
 		if abi := e.Flags >> 24; abi != 0 {
 			parts = append(parts, fmt.Sprintf("EABI%d", abi))
 		}
 	}
-	if v := e.armLevel(); v != 0 {
+	if v := e.ARMLevel(); v != 0 {
 		parts = append(parts, fmt.Sprintf("v%d", v))
 	}
-	if level := e.amd64Level(); level > 1 {
+	if level := e.AMD64Level(); level > 1 {
 		parts = append(parts, fmt.Sprintf("x86-64-v%d", level))
 	}
 	switch {
@@ -96,7 +96,7 @@ func (e *ELF) String() string {
 		parts = append(parts, "object file")
 	case e.Partial != "":
 	case e.Interp != "":
-		parts = append(parts, libc(e.Interp))
+		parts = append(parts, LibC(e.Interp))
 	case e.Type == elf.ET_DYN && len(e.Needed) > 0:
 		parts = append(parts, "library")
 	default:
@@ -108,7 +108,7 @@ func (e *ELF) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func libc(interp string) string {
+func LibC(interp string) string {
 	switch {
 	case strings.Contains(interp, "ld-musl"):
 		return "musl"
@@ -118,10 +118,10 @@ func libc(interp string) string {
 	return "dynamic"
 }
 
-// armLevel is the variant of 32-bit ARM that the file needs, or 0 where it
+// ARMLevel is the variant of 32-bit ARM that the file needs, or 0 where it
 // does not say.
-func (e *ELF) armLevel() int {
-	if e.architecture() != "arm" {
+func (e *ELF) ARMLevel() int {
+	if e.Architecture() != "arm" {
 		return 0
 	}
 	level := e.ARM
@@ -133,10 +133,10 @@ func (e *ELF) armLevel() int {
 	return level
 }
 
-// amd64Level is the x86-64 level that the file needs, or 0 where it does not
+// AMD64Level is the x86-64 level that the file needs, or 0 where it does not
 // say.
-func (e *ELF) amd64Level() int {
-	if e.architecture() != "amd64" {
+func (e *ELF) AMD64Level() int {
+	if e.Architecture() != "amd64" {
 		return 0
 	}
 	level := e.X86

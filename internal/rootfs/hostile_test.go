@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"archive/tar"
@@ -18,12 +18,12 @@ import (
 )
 
 // scanned reads a layer and returns what was learnt and the number of entries.
-func scanned(t testing.TB, body io.Reader) (facts, int, error) {
+func scanned(t testing.TB, body io.Reader) (Facts, int, error) {
 	t.Helper()
 	n := 0
-	inspect := newInspector(t.TempDir())
+	inspect := NewInspector(t.TempDir())
 	inspect.free, inspect.entries = 100<<20, 50_000
-	f, err := scan(t.Context(), body, inspect, func(entry) error { n++; return nil })
+	f, err := scan(t.Context(), body, inspect, func(Entry) error { n++; return nil })
 	return f, n, err
 }
 
@@ -139,13 +139,13 @@ func TestManyFiles(t *testing.T) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r := newRootfs()
-	r.next(digest.FromString("x"))
+	r := New()
+	r.Next(digest.FromString("x"))
 	var err error
 	for i := 0; err == nil && i < 2*maxFiles; i++ {
-		err = r.apply(entry{Path: fmt.Sprintf("d%d/f%d", i%1000, i), Kind: kindFile})
+		err = r.Apply(Entry{Path: fmt.Sprintf("d%d/f%d", i%1000, i), Kind: KindFile})
 	}
-	if !errors.Is(err, errTooManyFiles) {
+	if !errors.Is(err, ErrTooManyFiles) {
 		t.Errorf("error %v", err)
 	}
 	runtime.ReadMemStats(&after)
@@ -157,45 +157,45 @@ func TestManyFiles(t *testing.T) {
 
 func TestMazes(t *testing.T) {
 	t.Parallel()
-	r := newRootfs()
-	r.next(digest.FromString("x"))
-	add := func(e entry) {
+	r := New()
+	r.Next(digest.FromString("x"))
+	add := func(e Entry) {
 		t.Helper()
-		if err := r.apply(e); err != nil {
+		if err := r.Apply(e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add(entry{Path: "self", Kind: kindSymlink, Link: "self"})
-	add(entry{Path: "a", Kind: kindSymlink, Link: "b/x"})
-	add(entry{Path: "b", Kind: kindSymlink, Link: "a/x"})
-	add(entry{Path: "up", Kind: kindSymlink, Link: "../../../../.."})
-	add(entry{Path: "etc/passwd", Kind: kindFile})
-	add(entry{Path: "a/file", Kind: kindFile})
-	add(entry{Path: "hard", Kind: kindHardlink, Link: "hard"})
-	add(entry{Path: "hard2", Kind: kindHardlink, Link: "etc"})
+	add(Entry{Path: "self", Kind: KindSymlink, Link: "self"})
+	add(Entry{Path: "a", Kind: KindSymlink, Link: "b/x"})
+	add(Entry{Path: "b", Kind: KindSymlink, Link: "a/x"})
+	add(Entry{Path: "up", Kind: KindSymlink, Link: "../../../../.."})
+	add(Entry{Path: "etc/passwd", Kind: KindFile})
+	add(Entry{Path: "a/file", Kind: KindFile})
+	add(Entry{Path: "hard", Kind: KindHardlink, Link: "hard"})
+	add(Entry{Path: "hard2", Kind: KindHardlink, Link: "etc"})
 	// Links that grow: each level doubles the path that is still to be walked.
-	add(entry{Path: "l0", Kind: kindSymlink, Link: "etc/.."})
+	add(Entry{Path: "l0", Kind: KindSymlink, Link: "etc/.."})
 	for i := 1; i < 60; i++ {
-		add(entry{Path: fmt.Sprintf("l%d", i), Kind: kindSymlink, Link: fmt.Sprintf("l%d/l%d", i-1, i-1)})
+		add(Entry{Path: fmt.Sprintf("l%d", i), Kind: KindSymlink, Link: fmt.Sprintf("l%d/l%d", i-1, i-1)})
 	}
 	for _, name := range []string{"self", "self/x", "a", "b/c", "l59", "hard", "hard2"} {
-		if n := r.lookup(name); n != nil {
+		if n := r.Lookup(name); n != nil {
 			t.Errorf("%q leads to %s", name, n)
 		}
 	}
-	if n, at := r.walkTo("up/etc/passwd", true); n == nil || at != "/etc/passwd" {
+	if n, at := r.Resolve("up/etc/passwd", true); n == nil || at != "/etc/passwd" {
 		t.Errorf("above the root is %q, want the root", at)
 	}
 	// Deeper by links than any path is long.
 	deep := strings.Repeat("d/", 1000)
-	add(entry{Path: strings.TrimSuffix(deep, "/"), Kind: kindDir})
+	add(Entry{Path: strings.TrimSuffix(deep, "/"), Kind: KindDir})
 	for i := range 10 {
-		add(entry{Path: fmt.Sprintf("jump%d", i), Kind: kindSymlink, Link: deep})
+		add(Entry{Path: fmt.Sprintf("jump%d", i), Kind: KindSymlink, Link: deep})
 		deep = fmt.Sprintf("jump%d/", i) + strings.Repeat("d/", 1000)
-		add(entry{Path: deep + "f", Kind: kindFile})
+		add(Entry{Path: deep + "f", Kind: KindFile})
 	}
 	deepest := 0
-	r.each(func(name string, _ *inode) { deepest = max(deepest, strings.Count(name, "/")) })
+	r.Each(func(name string, _ *Inode) { deepest = max(deepest, strings.Count(name, "/")) })
 	if deepest > maxPath {
 		t.Errorf("the tree is %d deep", deepest)
 	}
@@ -206,12 +206,12 @@ func TestSourceFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the cable was pulled")
 	_, _, err := scanned(t, io.MultiReader(bytes.NewReader(make([]byte, 2000)), readerFunc(func([]byte) (int, error) { return 0, broken })))
-	if !errors.Is(err, errSource) || !errors.Is(err, broken) {
+	if !errors.Is(err, ErrSource) || !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := scan(ctx, zeros{}, newInspector(t.TempDir()), func(entry) error { return nil }); !errors.Is(err, context.Canceled) {
+	if _, err := scan(ctx, zeros{}, NewInspector(t.TempDir()), func(Entry) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	full := errors.New("the disk is full")
@@ -223,7 +223,7 @@ func TestSourceFails(t *testing.T) {
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := scan(t.Context(), &b, newInspector(t.TempDir()), func(entry) error { return full }); !errors.Is(err, full) || errors.Is(err, errSource) {
+	if _, err := scan(t.Context(), &b, NewInspector(t.TempDir()), func(Entry) error { return full }); !errors.Is(err, full) || errors.Is(err, ErrSource) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -237,7 +237,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestUnverified(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := openStore(dir)
+	s, err := OpenStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,18 +249,18 @@ func TestUnverified(t *testing.T) {
 		}
 	}
 	d := digest.FromBytes(b.Bytes())
-	if err := s.learn(t.Context(), d, &b, newInspector(s.dir)); err != nil {
+	if _, err := s.Learn(t.Context(), d, &b, NewInspector(s.dir)); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	f, err := s.read(d, func(entry) error { n++; return nil })
+	f, err := s.Read(d, func(Entry) error { n++; return nil })
 	if err != nil || f.Limit == "" || n != 1 {
 		t.Errorf("in this run: %+v, %d entries, %v", f, n, err)
 	}
-	if s.has(d) {
+	if s.Has(d) {
 		t.Error("it counts as known")
 	}
-	s.close()
+	s.Close()
 	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
 		t.Errorf("the cache holds %q", left)
 	}
@@ -269,7 +269,7 @@ func TestUnverified(t *testing.T) {
 // TestPrune keeps what was used last.
 func TestPrune(t *testing.T) {
 	t.Parallel()
-	s, err := openStore(t.TempDir())
+	s, err := OpenStore(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,15 +277,15 @@ func TestPrune(t *testing.T) {
 	for i := range 5 {
 		d := digest.FromString(fmt.Sprint(i))
 		digests = append(digests, d)
-		if err := s.learn(t.Context(), d, bytes.NewReader(nil), newInspector(s.dir)); err != nil {
+		if _, err := s.Learn(t.Context(), d, bytes.NewReader(nil), NewInspector(s.dir)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !s.has(digests[0]) { // now the newest
+	if !s.Has(digests[0]) { // now the newest
 		t.Fatal("what was learnt is not there")
 	}
 	var size int64
-	f, err := s.read(digests[1], func(entry) error { return nil })
+	f, err := s.Read(digests[1], func(Entry) error { return nil })
 	if err != nil || f.Compression != "none" {
 		t.Fatalf("%+v, %v", f, err)
 	}
@@ -297,7 +297,7 @@ func TestPrune(t *testing.T) {
 		size += info
 	}
 	s.prune(size-1, size/2)
-	if !s.has(digests[0]) || s.has(digests[1]) {
+	if !s.Has(digests[0]) || s.Has(digests[1]) {
 		t.Error("the wrong ones were removed")
 	}
 }

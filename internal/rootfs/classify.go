@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"bytes"
@@ -25,20 +25,20 @@ const (
 	memoryAll  = 96 << 20
 )
 
-// inspector looks into files. It bounds the memory of all scans together.
-type inspector struct {
+// Inspector looks into files. It bounds the memory of all scans together.
+type Inspector struct {
 	dir     string // for files too large for memory
 	budget  *semaphore.Weighted
 	free    int64 // bytes that a layer may grow to whatever its size
 	entries int   // that one layer may have
 }
 
-func newInspector(dir string) *inspector {
-	return &inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
+func NewInspector(dir string) *Inspector {
+	return &Inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
 }
 
 // memory waits for n bytes and returns the function that gives them back.
-func (i *inspector) memory(ctx context.Context, n int64) (func(), error) {
+func (i *Inspector) memory(ctx context.Context, n int64) (func(), error) {
 	n = min(n, memoryAll)
 	if err := i.budget.Acquire(ctx, n); err != nil {
 		return nil, err
@@ -48,7 +48,8 @@ func (i *inspector) memory(ctx context.Context, n int64) (func(), error) {
 
 // file reads what matters of one file of size bytes. It returns nil for files
 // of no interest, and an error of reading only.
-func (i *inspector) file(r io.Reader, size int64, name string) (*File, error) {
+// texts is how many bytes of text may still be kept of the layer.
+func (i *Inspector) file(r io.Reader, size int64, name string, texts *int) (*File, error) {
 	head := make([]byte, min(size, 64))
 	if _, err := io.ReadFull(r, head); err != nil {
 		return nil, unexpected(err)
@@ -73,7 +74,11 @@ func (i *inspector) file(r io.Reader, size int64, name string) (*File, error) {
 			return nil, err
 		}
 		line, _, _ := strings.Cut(string(raw[2:]), "\n")
-		return &File{Format: FormatScript, Shebang: strings.Trim(line, " \t")}, nil
+		f := &File{Format: FormatScript, Shebang: strings.Trim(line, " \t")}
+		if isShell(f.Shebang) {
+			return f, f.keep(raw, r, size, texts)
+		}
+		return f, nil
 	case bytes.HasPrefix(head, []byte("MZ")):
 		raw, err := more(headSize)
 		if err != nil {
@@ -88,12 +93,15 @@ func (i *inspector) file(r io.Reader, size int64, name string) (*File, error) {
 			return &File{Secret: "a private key"}, nil
 		}
 		return nil, nil
-	case base == "passwd" && size <= 1<<20:
+	case base == "ld.so.cache" && size <= maxTable:
 		raw, err := more(size)
 		if err != nil {
 			return nil, err
 		}
-		return &File{Users: users(raw)}, nil
+		return &File{Libraries: loaderCache(raw)}, nil
+	case isConfig(name):
+		f := &File{}
+		return f, f.keep(head, r, size, texts)
 	case tellTale(name) != "":
 		raw, err := more(64 << 10)
 		if err != nil {
@@ -130,20 +138,9 @@ func tellTale(name string) string {
 	return ""
 }
 
-func users(raw []byte) []string {
-	const most = 10_000
-	var names []string
-	for line := range bytes.Lines(raw) {
-		if name, _, ok := bytes.Cut(line, []byte(":")); ok && len(names) < most && len(name) <= 64 {
-			names = append(names, string(name))
-		}
-	}
-	return names
-}
-
 // elf reads an ELF file, whose parts refer to each other in both directions,
 // from a stream.
-func (i *inspector) elf(r io.Reader, size int64) (*File, error) {
+func (i *Inspector) elf(r io.Reader, size int64) (*File, error) {
 	head := make([]byte, min(size, inMemory))
 	if size > inMemory {
 		head = head[:headSize]
@@ -191,6 +188,17 @@ func portable(raw []byte) *File {
 		return nil
 	}
 	f := &File{Format: FormatPE, Library: binary.LittleEndian.Uint16(raw[at+22:])&pe.IMAGE_FILE_DLL != 0}
+	if optional := raw[at+24:]; len(optional) >= 70 {
+		subsystem := binary.LittleEndian.Uint16(optional[68:])
+		f.EFI = subsystem >= pe.IMAGE_SUBSYSTEM_EFI_APPLICATION && subsystem <= pe.IMAGE_SUBSYSTEM_EFI_ROM
+		directories := 96 // of PE32
+		if binary.LittleEndian.Uint16(optional) == 0x20b {
+			directories = 112 // of PE32+
+		}
+		if clr := directories + 8*pe.IMAGE_DIRECTORY_ENTRY_COM_DESCRIPTOR; len(optional) >= clr+8 {
+			f.Managed = binary.LittleEndian.Uint32(optional[clr:]) != 0
+		}
+	}
 	switch machine := binary.LittleEndian.Uint16(raw[at+4:]); machine {
 	case pe.IMAGE_FILE_MACHINE_AMD64:
 		f.Machine = "amd64"

@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"bytes"

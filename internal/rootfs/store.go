@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 
 // storeVersion changes whenever the same layer would be remembered otherwise,
 // so that what an older version of the checks learnt is not used.
-const storeVersion = "v1"
+const storeVersion = "v2"
 
 // Bounds of the cache on disk, in bytes. It is brought below the lower one
 // when it exceeds the upper.
@@ -29,9 +29,9 @@ const (
 	cacheLeast = 192 << 20
 )
 
-// store keeps what was learnt of layers in files named after their digests.
+// Store keeps what was learnt of layers in files named after their digests.
 // Several processes may use one: files appear whole or not at all.
-type store struct {
+type Store struct {
 	dir       string
 	temporary bool
 
@@ -41,23 +41,26 @@ type store struct {
 	unverified map[digest.Digest]string
 }
 
-// openStore makes the directory; "" means one that ends with the audit.
-func openStore(dir string) (*store, error) {
+// Dir is where the store keeps its files.
+func (s *Store) Dir() string { return s.dir }
+
+// OpenStore makes the directory; "" means one that ends with the audit.
+func OpenStore(dir string) (*Store, error) {
 	if dir == "" {
 		made, err := os.MkdirTemp("", "archmage-audit-")
 		if err != nil {
 			return nil, fmt.Errorf("making a directory for the audit: %w", err)
 		}
-		return &store{dir: made, temporary: true}, nil
+		return &Store{dir: made, temporary: true}, nil
 	}
 	dir = filepath.Join(dir, storeVersion)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the audit's cache %q: %w", dir, err)
 	}
-	return &store{dir: dir}, nil
+	return &Store{dir: dir}, nil
 }
 
-func (s *store) close() {
+func (s *Store) Close() {
 	for _, path := range s.unverified {
 		_ = os.Remove(path)
 	}
@@ -68,24 +71,31 @@ func (s *store) close() {
 	s.prune(cacheMost, cacheLeast)
 }
 
-func (s *store) path(d digest.Digest) string {
+func (s *Store) path(d digest.Digest) string {
 	return filepath.Join(s.dir, d.Algorithm().String()+"-"+d.Encoded())
 }
 
-// has tells whether a layer is known, and marks it as used.
-func (s *store) has(d digest.Digest) bool {
+// Has tells whether a layer is known, and marks it as used.
+func (s *Store) Has(d digest.Digest) bool {
 	now := time.Now()
 	return os.Chtimes(s.path(d), now, now) == nil
 }
 
-// record is one item of a file: all entries of a layer, and then its facts.
+// record is one item of a File: all entries of a layer, and then its facts.
 type record struct {
-	Entry *entry
-	Facts *facts
+	Entry *Entry
+	Facts *Facts
 }
 
-// learn scans a layer and keeps what it learns.
-func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, inspect *inspector) (err error) {
+// Learn scans a layer and keeps what it learns. It returns how many bytes of
+// the layer were read; an error that wraps ErrSource is of body.
+func (s *Store) Learn(ctx context.Context, d digest.Digest, body io.Reader, inspect *Inspector) (read int64, err error) {
+	counted := &bytesIn{ctx: ctx, r: body}
+	err = s.learn(ctx, d, counted, inspect)
+	return counted.n, err
+}
+
+func (s *Store) learn(ctx context.Context, d digest.Digest, body io.Reader, inspect *Inspector) (err error) {
 	part, err := os.CreateTemp(s.dir, "part-*")
 	if err != nil {
 		return fmt.Errorf("writing the audit's cache: %w", err)
@@ -101,7 +111,7 @@ func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, insp
 		return err
 	}
 	enc := gob.NewEncoder(z)
-	learnt, err := scan(ctx, body, inspect, func(e entry) error { return enc.Encode(record{Entry: &e}) })
+	learnt, err := scan(ctx, body, inspect, func(e Entry) error { return enc.Encode(record{Entry: &e}) })
 	if err != nil {
 		return err
 	}
@@ -126,8 +136,8 @@ func (s *store) learn(ctx context.Context, d digest.Digest, body io.Reader, insp
 	return nil
 }
 
-// read passes the entries of a known layer to each and returns its facts.
-func (s *store) read(d digest.Digest, each func(entry) error) (facts, error) {
+// Read passes the entries of a known layer to each and returns its facts.
+func (s *Store) Read(d digest.Digest, each func(Entry) error) (Facts, error) {
 	s.mu.Lock()
 	path, ok := s.unverified[d]
 	s.mu.Unlock()
@@ -136,37 +146,37 @@ func (s *store) read(d digest.Digest, each func(entry) error) (facts, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return facts{}, err
+		return Facts{}, err
 	}
 	defer func() { _ = f.Close() }()
 	z, err := zstd.NewReader(bufio.NewReader(f), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
-		return facts{}, err
+		return Facts{}, err
 	}
 	defer z.Close()
 	for dec := gob.NewDecoder(z); ; {
 		var r record
 		if err := dec.Decode(&r); err != nil {
-			return facts{}, fmt.Errorf("reading the audit's cache %q: %w", f.Name(), err)
+			return Facts{}, fmt.Errorf("reading the audit's cache %q: %w", f.Name(), err)
 		}
 		if r.Facts != nil {
 			return *r.Facts, nil
 		}
 		if r.Entry == nil {
-			return facts{}, fmt.Errorf("reading the audit's cache %q: it is damaged", f.Name())
+			return Facts{}, fmt.Errorf("reading the audit's cache %q: it is damaged", f.Name())
 		}
 		if err := each(*r.Entry); err != nil {
-			return facts{}, err
+			return Facts{}, err
 		}
 	}
 }
 
-// forget removes what is known of a layer.
-func (s *store) forget(d digest.Digest) { _ = os.Remove(s.path(d)) }
+// Forget removes what is known of a layer.
+func (s *Store) Forget(d digest.Digest) { _ = os.Remove(s.path(d)) }
 
 // prune removes what was not used for longest when all together exceeds most
 // bytes, and what killed processes left.
-func (s *store) prune(most, least int64) {
+func (s *Store) prune(most, least int64) {
 	type known struct {
 		path string
 		size int64

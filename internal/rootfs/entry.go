@@ -1,4 +1,4 @@
-package audit
+package rootfs
 
 import (
 	"io/fs"
@@ -6,23 +6,25 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// entryKind is what an entry of a layer is.
-type entryKind uint8
+// Kind is what an entry of a layer is.
+type Kind uint8
 
 const (
-	kindFile entryKind = iota
-	kindDir
-	kindSymlink
-	kindHardlink
-	kindOther // devices, pipes
+	KindFile Kind = iota
+	KindDir
+	KindSymlink
+	KindHardlink
+	KindOther // devices, pipes
 )
 
-// entry is one entry of a layer, as the audit remembers it.
-type entry struct {
+// Entry is one entry of a layer, as the audit remembers it.
+type Entry struct {
 	// Path is cleaned and has no slash in front: "usr/bin/hello".
 	Path string
-	Kind entryKind
+	Kind Kind
 	Mode fs.FileMode // permissions, setuid and setgid
+	UID  int         // the owner
+	GID  int
 	Link string
 	File *File // nil for files of no interest
 }
@@ -40,19 +42,24 @@ const (
 	FormatOther  Format = "" // remembered for another reason
 )
 
-// File is what the audit remembers of a file's bytes.
+// File is what is remembered of a file's bytes.
 type File struct {
 	Format Format
 	ELF    *ELF
 	// Machine is what Mach-O and PE files are for, as Go names it.
 	Machine string
-	// Library says that a PE file is a DLL, which .NET runs anywhere.
-	Library bool
+	// Library reports whether a PE file is a DLL, Managed whether it is .NET
+	// code, which runs on any machine, and EFI whether firmware starts it.
+	Library, Managed, EFI bool
 	// Shebang is the first line of a script without "#!".
 	Shebang string
-	// Users are the names in a file that is called passwd.
-	Users []string
-	// Secret says what it seems to hold: "a private key".
+	// Text is what a shell script or one of the few configuration files that
+	// matter says, at most MaxText bytes; Cut reports whether there is more.
+	Text []byte
+	Cut  bool
+	// Libraries are the paths in a cache of the glibc loader.
+	Libraries []string
+	// Secret is what the file seems to hold: "a private key".
 	Secret string
 }
 
@@ -69,8 +76,8 @@ func (f *File) String() string {
 	return string(f.Format)
 }
 
-// facts are what was learnt of a layer as a whole.
-type facts struct {
+// Facts are what was learnt of a layer as a whole.
+type Facts struct {
 	// Size and Unpacked are in bytes, DiffID is the digest of the latter.
 	Size, Unpacked int64
 	DiffID         digest.Digest
