@@ -40,7 +40,7 @@ type Target struct {
 	NoCacheFilter    []string           `json:"no-cache-filter,omitempty" hcl:"no-cache-filter,optional" cty:"no-cache-filter"`
 	ShmSize          *string            `json:"shm-size,omitempty" hcl:"shm-size,optional" cty:"shm-size"`
 	Ulimits          []string           `json:"ulimits,omitempty" hcl:"ulimits,optional" cty:"ulimits"`
-	Resources        map[string]string  `json:"resources,omitempty" hcl:"resources,optional" cty:"resources"`
+	Resources        Resources          `json:"resources,omitempty" hcl:"resources,optional" cty:"resources"`
 	Call             *string            `json:"call,omitempty" hcl:"call,optional" cty:"call"`
 	Entitlements     []string           `json:"entitlements,omitempty" hcl:"entitlements,optional" cty:"entitlements"`
 	ExtraHosts       map[string]*string `json:"extra-hosts,omitempty" hcl:"extra-hosts,optional" cty:"extra-hosts"`
@@ -194,7 +194,9 @@ func (t *Target) Merge(o *Target) {
 	t.Entitlements = append(t.Entitlements[:len(t.Entitlements):len(t.Entitlements)], o.Entitlements...)
 	t.Inherits = append(t.Inherits[:len(t.Inherits):len(t.Inherits)], o.Inherits...)
 	t.Attest = append(t.Attest[:len(t.Attest):len(t.Attest)], o.Attest...)
-	t.CacheFrom = append(t.CacheFrom[:len(t.CacheFrom):len(t.CacheFrom)], o.CacheFrom...)
+	if o.CacheFrom != nil {
+		t.CacheFrom = distinct(append(t.CacheFrom[:len(t.CacheFrom):len(t.CacheFrom)], o.CacheFrom...))
+	}
 	t.Secrets = append(t.Secrets[:len(t.Secrets):len(t.Secrets)], o.Secrets...)
 	t.SSH = append(t.SSH[:len(t.SSH):len(t.SSH)], o.SSH...)
 	t.Policy = append(t.Policy[:len(t.Policy):len(t.Policy)], o.Policy...)
@@ -214,13 +216,12 @@ func (t *Target) Merge(o *Target) {
 }
 
 func (t *Target) normalize() {
-	whole := func(e Entry) string { return e.String() }
-	t.Attest = unique(t.Attest, func(e Entry) string { return e["type"] })
-	t.CacheFrom = unique(t.CacheFrom, whole)
-	t.CacheTo = unique(t.CacheTo, whole)
-	t.Outputs = unique(t.Outputs, whole)
-	t.Secrets = unique(t.Secrets, whole)
-	t.SSH = unique(t.SSH, whole)
+	t.Attest = byKey(t.Attest, "type")
+	t.CacheFrom = distinct(t.CacheFrom)
+	t.CacheTo = distinct(t.CacheTo)
+	t.Outputs = distinct(t.Outputs)
+	t.Secrets = byKey(t.Secrets, "id")
+	t.SSH = byKey(t.SSH, "id")
 	t.Annotations = uniqueStrings(t.Annotations)
 	t.Tags = uniqueStrings(t.Tags)
 	t.Platforms = uniqueStrings(t.Platforms)
@@ -231,6 +232,7 @@ func (t *Target) normalize() {
 		t.Entitlements = append(t.Entitlements, "network.host")
 	}
 	t.Entitlements = uniqueStrings(t.Entitlements)
+	t.Contexts = maps.Clone(t.Contexts)
 	maps.DeleteFunc(t.Contexts, func(_, v string) bool { return v == "" })
 	if len(t.Contexts) == 0 {
 		t.Contexts = nil
@@ -261,13 +263,13 @@ func overlay(dst, src map[string]*string) map[string]*string {
 	return out
 }
 
-func merged(dst, src map[string]string) map[string]string {
+func merged[M ~map[string]string](dst, src M) M {
 	if len(src) == 0 {
 		return dst
 	}
 	out := maps.Clone(dst)
 	if out == nil {
-		out = map[string]string{}
+		out = M{}
 	}
 	maps.Copy(out, src)
 	return out
