@@ -32,6 +32,8 @@ type Config struct {
 
 	dir    string
 	lookup func(string) (string, bool)
+	// evaluated reports whether targets can be read.
+	evaluated bool
 	// own reports whether one of the files is a targets.hcl.
 	own     bool
 	targets map[string]*Target

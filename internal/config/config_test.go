@@ -69,19 +69,13 @@ func TestDiagnostics(t *testing.T) {
 				t.Fatal(err)
 			}
 			c, diags := load(t, map[string]string{"targets.hcl": string(text)}, env())
-			if !diags.HasErrors() {
-				for _, name := range c.Targets {
-					s, d := c.Read([]string{name.Name}, nil)
-					if diags = append(diags, d...); s != nil {
-						diags = append(diags, s.Targets[name.Name].Check()...)
-					}
-				}
-				for _, g := range c.Groups {
-					_, d := c.Read([]string{g.Name}, nil)
-					diags = append(diags, d...)
-				}
-				diags = sorted(diags)
+			for _, name := range c.names() {
+				diags = append(diags, c.Judge([]string{name}, nil)...)
 			}
+			if len(c.names()) == 0 {
+				diags = append(diags, c.Judge(nil, nil)...)
+			}
+			diags = sorted(diags)
 			if !diags.HasErrors() {
 				t.Fatal("no error was found")
 			}

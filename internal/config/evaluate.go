@@ -63,7 +63,12 @@ func (c *Config) evaluate(bodies []hcl.Body) hcl.Diagnostics {
 		c.addGroup(&Group{Name: old, Targets: names})
 	}
 	for _, g := range c.Groups {
-		g.Targets = uniqueStrings(g.Targets)
+		seen := map[string]bool{}
+		g.Targets = slices.DeleteFunc(slices.Clone(g.Targets), func(n string) bool {
+			had := seen[n]
+			seen[n] = true
+			return had
+		})
 	}
 	return diags
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,17 +61,12 @@ func Load(o Options) (*Config, hcl.Diagnostics) {
 	blocks, ownDiags := ownContent(own)
 	diags = append(diags, ownDiags...)
 
-	diags = append(diags, c.evaluate(bodies)...)
-	if len(c.Targets) == 0 {
-		if !diags.HasErrors() {
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError,
-				Summary:  "No target",
-				Detail:   fmt.Sprintf("%s names nothing to build. Add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", ")),
-			})
-		}
+	evaluation := c.evaluate(bodies)
+	diags = append(diags, evaluation...)
+	if evaluation.HasErrors() {
 		return c, sorted(diags)
 	}
+	c.evaluated = true
 	diags = append(diags, c.decodeOwn(blocks)...)
 	diags = append(diags, c.decodeTargets()...)
 	diags = append(diags, c.check()...)

@@ -78,9 +78,8 @@ func arguments(run string) (names, set []string) {
 }
 
 // ours is what we print, or the reason for a refusal.
-func (p project) ours(t *testing.T, run string) (any, string) {
+func ours(t *testing.T, c *Config, diags hcl.Diagnostics, run string) (any, string) {
 	t.Helper()
-	c, diags := p.load()
 	if diags.HasErrors() {
 		return nil, render(c, diags)
 	}
@@ -118,18 +117,20 @@ func (p project) bakes(t *testing.T, run string) (any, string) {
 
 var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 
-// comparable masks the time, and sorts the members of groups, whose order in
-// a matrix of several axes is by chance in bake.
+// comparable masks the time, and sorts what comes by chance in bake: the members
+// of groups, for a matrix of several axes, and the ulimits of a compose file.
 func comparable(t *testing.T, data []byte) any {
 	t.Helper()
 	var out map[string]any
 	if err := json.Unmarshal(timestamp.ReplaceAll(data, []byte("TIME")), &out); err != nil {
 		t.Fatal(err)
 	}
-	groups, _ := out["group"].(map[string]any)
-	for _, g := range groups {
-		if members, ok := g.(map[string]any)["targets"].([]any); ok {
-			slices.SortFunc(members, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+	for _, list := range []struct{ of, key string }{{"group", "targets"}, {"target", "ulimits"}} {
+		all, _ := out[list.of].(map[string]any)
+		for _, g := range all {
+			if members, ok := g.(map[string]any)[list.key].([]any); ok {
+				slices.SortFunc(members, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+			}
 		}
 	}
 	return out
@@ -196,8 +197,9 @@ func (p project) compare(t *testing.T, golden string, counts chan<- string) {
 			t.Fatal(err)
 		}
 	}
+	c, diags := p.load()
 	for _, run := range slices.Sorted(maps.Keys(want)) {
-		got, why := p.ours(t, run)
+		got, why := ours(t, c, diags, run)
 		switch {
 		case want[run] == nil && got == nil:
 			counts <- "refused by both"

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
 )
 
@@ -42,6 +44,11 @@ func at(body hcl.Body, name string, i int) *hcl.Range {
 		}
 	}
 	return attr.Expr.Range().Ptr()
+}
+
+// states reports whether one of the target's blocks has the attribute.
+func (t *Target) states(name string) bool {
+	return slices.ContainsFunc(t.sources, func(s source) bool { return blockAttr(s.block.Body, name) != nil })
 }
 
 // Where finds the place in the target's blocks that gives attribute name the

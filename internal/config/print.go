@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,6 +76,15 @@ func (c *Config) Bake(s *Selection, remote func(string) bool) (*Bake, hcl.Diagno
 			}
 		}
 		fail("resources", "", t.Resources.check())
+		for _, base := range t.Bases() {
+			// Bake compares the words, so that linux/arm64 lacks linux/arm64/v8.
+			has := s.Targets[base].Platforms
+			for _, p := range t.Platforms {
+				if len(t.Platforms) > 1 && len(has) > 1 && !slices.Contains(has, p) {
+					fail("contexts", "", fmt.Errorf("it builds on target %q for %s, which is built only for %s", base, p, strings.Join(has, ", ")))
+				}
+			}
+		}
 		var err error
 		t.Outputs, err = c.outputs(t.Outputs)
 		fail("output", "", err)
@@ -203,8 +213,22 @@ func (c *Config) keysThere(list SSH) error {
 			continue
 		}
 		for _, p := range strings.Split(e["paths"], ",") {
-			if _, err := os.Stat(c.path(p)); p != "" && err != nil {
+			if p == "" {
+				continue
+			}
+			info, err := os.Stat(c.path(p))
+			if err != nil {
 				return fmt.Errorf("%q: the file %q: %w", id, p, unwrapPath(err))
+			}
+			if info.Mode()&os.ModeSocket != 0 {
+				continue
+			}
+			data, err := os.ReadFile(c.path(p))
+			if err != nil {
+				return fmt.Errorf("%q: the file %q: %w", id, p, unwrapPath(err))
+			}
+			if key, _ := pem.Decode(data); key == nil {
+				return fmt.Errorf("%q: the file %q is neither a private key nor an agent's socket", id, p)
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func (c *Config) Read(names, set []string) (*Selection, hcl.Diagnostics) {
 			}
 			t, err := c.resolve(name, over)
 			if err != nil {
-				diags = append(diags, c.diagnose(name, err))
+				diags = append(append(diags, c.diagnose(name, err)), c.target(name).Check()...)
 				continue
 			}
 			s.Targets[name] = t
@@ -74,6 +74,22 @@ func (c *Config) Read(names, set []string) (*Selection, hcl.Diagnostics) {
 	return s, diags
 }
 
+// Judge reports what is wrong with the targets asked for. It is for a Config
+// that has other errors, so that all are shown at once.
+func (c *Config) Judge(names, set []string) hcl.Diagnostics {
+	if !c.evaluated {
+		return nil
+	}
+	s, diags := c.Read(names, set)
+	if s == nil {
+		return diags
+	}
+	for _, n := range s.Order {
+		diags = append(diags, s.Targets[n].Check()...)
+	}
+	return sorted(diags)
+}
+
 // asked expands patterns, and gives the default for no name.
 func (c *Config) asked(names []string) ([]string, error) {
 	if len(names) == 0 {
@@ -83,8 +99,11 @@ func (c *Config) asked(names []string) ([]string, error) {
 			if c.own && len(c.Targets) == 1 {
 				return []string{c.Targets[0].Name}, nil
 			}
-			return nil, fmt.Errorf("nothing is asked for, and there is no group or target \"default\". Name what to build, or add: group \"default\" { targets = [\"%s\"] }. There are: %s",
-				c.firstName(), strings.Join(c.names(), ", "))
+			if len(c.names()) == 0 {
+				return nil, fmt.Errorf("nothing to build is named in %s; add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", "))
+			}
+			return nil, fmt.Errorf("nothing is asked for, and there is no group or target \"default\"; name what to build, or add: group \"default\" { targets = [\"%s\"] }; there are: %s",
+				c.names()[0], strings.Join(c.names(), ", "))
 		}
 		return []string{"default"}, nil
 	}
@@ -97,13 +116,6 @@ func (c *Config) asked(names []string) ([]string, error) {
 		out = append(out, matches...)
 	}
 	return uniqueStrings(out), nil
-}
-
-func (c *Config) firstName() string {
-	if all := c.names(); len(all) > 0 {
-		return all[0]
-	}
-	return "app"
 }
 
 func (c *Config) match(pattern string) ([]string, error) {
@@ -280,13 +292,6 @@ func (c *Config) loadLinks(s *Selection, name string, over overrides, visited []
 				t.Entitlements = append(t.Entitlements[:len(t.Entitlements):len(t.Entitlements)], e)
 			}
 		}
-		if len(t.Platforms) > 1 && len(b.Platforms) > 1 {
-			for _, p := range t.Platforms {
-				if !slices.Contains(b.Platforms, p) {
-					return &lacking{name, base, p, b.Platforms}
-				}
-			}
-		}
 	}
 	return nil
 }
@@ -296,22 +301,11 @@ type circle struct{ names []string }
 
 func (e *circle) Error() string { return strings.Join(e.names, " → ") }
 
-// lacking is a base that is not built for a platform of the target on it.
-type lacking struct {
-	name, base, platform string
-	has                  []string
-}
-
-func (e *lacking) Error() string {
-	return fmt.Sprintf("target %q builds on target %q for %s, which is built only for %s", e.name, e.base, e.platform, strings.Join(e.has, ", "))
-}
-
 // diagnose finds the place of an error that reading target name gave.
 func (c *Config) diagnose(name string, err error) *hcl.Diagnostic {
 	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid target", Detail: fmt.Sprintf("Target %q: %s.", name, err)}
 	var unknown *unknownName
 	var round *circle
-	var lack *lacking
 	switch {
 	case errors.As(err, &unknown):
 		d.Summary = "Unknown target"
@@ -326,10 +320,6 @@ func (c *Config) diagnose(name string, err error) *hcl.Diagnostic {
 		d.Summary = "Circular contexts"
 		d.Detail = fmt.Sprintf("The targets build on each other in a circle: %s. Break it by making one of the contexts an image.", err)
 		d.Subject = c.target(round.names[0]).Where("contexts", "")
-	case errors.As(err, &lack):
-		d.Summary = "Base without the platform"
-		d.Detail = fmt.Sprintf("%s. Add the platform to %q.", Sentence(err), lack.base)
-		d.Subject = c.target(lack.name).Where("contexts", "")
 	}
 	return d
 }

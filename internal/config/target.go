@@ -40,7 +40,7 @@ type Target struct {
 	NoCacheFilter    []string           `json:"no-cache-filter,omitempty" hcl:"no-cache-filter,optional" cty:"no-cache-filter"`
 	ShmSize          *string            `json:"shm-size,omitempty" hcl:"shm-size,optional" cty:"shm-size"`
 	Ulimits          []string           `json:"ulimits,omitempty" hcl:"ulimits,optional" cty:"ulimits"`
-	Resources        Resources          `json:"resources,omitempty" hcl:"resources,optional" cty:"resources"`
+	Resources        Resources          `json:"resources,omitzero" hcl:"resources,optional" cty:"resources"`
 	Call             *string            `json:"call,omitempty" hcl:"call,optional" cty:"call"`
 	Entitlements     []string           `json:"entitlements,omitempty" hcl:"entitlements,optional" cty:"entitlements"`
 	ExtraHosts       map[string]*string `json:"extra-hosts,omitempty" hcl:"extra-hosts,optional" cty:"extra-hosts"`
@@ -97,7 +97,7 @@ func (t *Target) GetEvalContexts(base *hcl.EvalContext, block *hcl.Block, load f
 	ctxs := []*hcl.EvalContext{base}
 	for it := value.ElementIterator(); it.Next(); {
 		k, list := it.Element()
-		if !list.CanIterateElements() || list.Type().IsMapType() || list.Type().IsObjectType() {
+		if !list.CanIterateElements() {
 			return nil, attrError(attr, "Invalid matrix", fmt.Sprintf("The matrix value %q is not a list.", k.AsString()))
 		}
 		var next []*hcl.EvalContext
@@ -187,7 +187,9 @@ func (t *Target) Merge(o *Target) {
 	t.Labels = overlay(t.Labels, o.Labels)
 	t.ExtraHosts = overlay(t.ExtraHosts, o.ExtraHosts)
 	t.Contexts = merged(t.Contexts, o.Contexts)
-	t.Resources = merged(t.Resources, o.Resources)
+	if o.Resources != nil {
+		t.Resources = merged(merged(Resources{}, t.Resources), o.Resources)
+	}
 	t.Annotations = append(t.Annotations[:len(t.Annotations):len(t.Annotations)], o.Annotations...)
 	t.NoCacheFilter = append(t.NoCacheFilter[:len(t.NoCacheFilter):len(t.NoCacheFilter)], o.NoCacheFilter...)
 	t.Ulimits = append(t.Ulimits[:len(t.Ulimits):len(t.Ulimits)], o.Ulimits...)

@@ -121,7 +121,7 @@ func TestRefusals(t *testing.T) {
 target "b" { contexts = { c = "target:c" } }
 target "c" { contexts = { a = "target:a" } }`, Options{}, "in a circle: a → b → c → a",
 		},
-		"unknown base": {`target "a" { contexts = { b = "target:bb" } }`, Options{}, `there is no target "bb"`},
+		"unknown base": {`target "a" { contexts = { b = "target:bb" } }`, Options{}, `name target "bb", which is not there`},
 		"base without the platform": {
 			`target "a" {
   contexts  = { b = "target:b" }
@@ -157,6 +157,9 @@ release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"}
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if tc.o.Targets == nil {
+				tc.o.Targets = []string{"*"}
+			}
 			if _, wrong := planned(t, tc.text, tc.o); !strings.Contains(wrong, tc.want) {
 				t.Errorf("it says %q, want %q", wrong, tc.want)
 			}
@@ -191,7 +194,7 @@ func BenchmarkNew(b *testing.B) {
 		b.Fatal(diags)
 	}
 	for b.Loop() {
-		if p, diags := New(c, Options{}); diags.HasErrors() || len(p.Builds()) != 8000 {
+		if p, diags := New(c, Options{Targets: []string{"*"}}); diags.HasErrors() || len(p.Builds()) != 8000 {
 			b.Fatal(diags)
 		}
 	}

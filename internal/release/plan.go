@@ -25,7 +25,7 @@ type PlanOptions struct {
 // Plan shows what a release would do. Nothing is connected to.
 func (w *Workspace) Plan(o PlanOptions) error {
 	if o.Print || o.List != "" {
-		return w.print(o)
+		return w.printBake(o)
 	}
 	_, p, err := w.Load(o.Selection)
 	if err != nil {
@@ -37,9 +37,9 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	return w.showPlan(p)
 }
 
-// print shows what bake shows, judged as bake judges it: what only a release
+// printBake shows what bake shows, judged as bake judges it: what only a release
 // refuses is no matter here.
-func (w *Workspace) print(o PlanOptions) error {
+func (w *Workspace) printBake(o PlanOptions) error {
 	c, err := w.read(o.Selection)
 	if err != nil {
 		return err

@@ -132,6 +132,9 @@ func (w *Workspace) read(s Selection) (*config.Config, error) {
 		files = filepath.SplitList(v)
 	}
 	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv, Environ: w.Environ})
+	if diags.HasErrors() {
+		diags = append(diags, c.Judge(s.Targets, s.Set)...)
+	}
 	return c, w.judge(c, diags)
 }
 
