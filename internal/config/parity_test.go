@@ -84,7 +84,7 @@ func ours(t *testing.T, c *Config, diags hcl.Diagnostics, run string) (any, stri
 		return nil, render(c, diags)
 	}
 	names, set := arguments(run)
-	s, diags := c.Read(names, set)
+	s, diags := c.ReadAsBake(names, set)
 	if diags.HasErrors() {
 		return nil, render(c, diags)
 	}

@@ -94,16 +94,15 @@ func (c *Config) Judge(names, set []string) hcl.Diagnostics {
 func (c *Config) asked(names []string) ([]string, error) {
 	if len(names) == 0 {
 		if c.group("default") == nil && c.target("default") == nil {
-			// Bake has no other default. A targets.hcl of one target leaves no
-			// doubt what is meant.
-			if c.own && len(c.Targets) == 1 {
+			// A single target leaves no doubt what is meant. Bake has no such
+			// default; see ReadAsBake.
+			if len(c.Targets) == 1 && len(c.Groups) == 0 {
 				return []string{c.Targets[0].Name}, nil
 			}
 			if len(c.names()) == 0 {
 				return nil, fmt.Errorf("nothing to build is named in %s; add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", "))
 			}
-			return nil, fmt.Errorf("nothing is asked for, and there is no group or target \"default\"; name what to build, or add: group \"default\" { targets = [\"%s\"] }; there are: %s",
-				c.names()[0], strings.Join(c.names(), ", "))
+			return nil, c.noDefault()
 		}
 		return []string{"default"}, nil
 	}
@@ -116,6 +115,20 @@ func (c *Config) asked(names []string) ([]string, error) {
 		out = append(out, matches...)
 	}
 	return uniqueStrings(out), nil
+}
+
+func (c *Config) noDefault() error {
+	return fmt.Errorf("nothing is asked for, and there is no group or target \"default\"; name what to build, or add: group \"default\" { targets = [\"%s\"] }; there are: %s",
+		c.names()[0], strings.Join(c.names(), ", "))
+}
+
+// ReadAsBake is Read with bake's own rule where nothing is asked for: in its
+// files the one target that there is must be named.
+func (c *Config) ReadAsBake(names, set []string) (*Selection, hcl.Diagnostics) {
+	if len(names) == 0 && !c.own && c.group("default") == nil && c.target("default") == nil && len(c.names()) > 0 {
+		return nil, option("targets", c.noDefault())
+	}
+	return c.Read(names, set)
 }
 
 func (c *Config) match(pattern string) ([]string, error) {

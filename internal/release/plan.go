@@ -47,7 +47,7 @@ func (w *Workspace) printBake(o PlanOptions) error {
 	if o.List != "" {
 		return w.list(c, o)
 	}
-	s, diags := c.Read(o.Targets, o.Set)
+	s, diags := c.ReadAsBake(o.Targets, o.Set)
 	if err := w.judge(c, diags); err != nil {
 		return err
 	}
