@@ -70,6 +70,9 @@ func (c *Config) decodeTargets() hcl.Diagnostics {
 			if src.scope.ctx == nil {
 				continue
 			}
+			if native, ok := src.block.Body.(*hclsyntax.Body); ok && len(native.Blocks) == 0 {
+				continue
+			}
 			content, _, _ := src.block.Body.PartialContent(targetBlocksSchema)
 			for _, b := range content.Blocks {
 				diags = append(diags, src.scope.loadBody(b.Body)...)

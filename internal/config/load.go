@@ -7,6 +7,7 @@ import (
 
 	"github.com/docker/buildx/bake/hclparser"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // Options say where a configuration comes from.
@@ -103,6 +104,9 @@ func (f *file) ours() bool {
 	}
 	targets, _, _ := f.body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "target", LabelNames: []string{"name"}}}})
 	for _, t := range targets.Blocks {
+		if native, ok := t.Body.(*hclsyntax.Body); ok && len(native.Blocks) == 0 {
+			continue
+		}
 		inner, _, diags := t.Body.PartialContent(targetBlocksSchema)
 		if !diags.HasErrors() && len(inner.Blocks) > 0 {
 			return true

@@ -4,11 +4,18 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // blockAttr finds one attribute of a body without caring for the rest, or nil.
 func blockAttr(body hcl.Body, name string) *hcl.Attribute {
 	if body == nil {
+		return nil
+	}
+	if native, ok := body.(*hclsyntax.Body); ok {
+		if a, ok := native.Attributes[name]; ok {
+			return a.AsHCLAttribute()
+		}
 		return nil
 	}
 	content, _, _ := body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: name}}})

@@ -148,7 +148,20 @@ worker "rack" {
   emulates  = ["linux/s390x"]
 }
 release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"},
-		"output":           {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
+		"output":              {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
+		"a file of the image": {`target "a" { output = ["type=docker,dest=a.tar"] }`, Options{}, "to the file a.tar"},
+		"an empty group": {`group "default" { targets = [] }
+target "a" {}`, Options{Targets: []string{"default"}}, `Nothing to build: The group "default" names no target`},
+		"an empty matrix": {`target "a" {
+  name   = "a-${v}"
+  matrix = { v = [] }
+}
+target "b" {}
+group "default" { targets = ["a"] }`, Options{Targets: []string{"default"}}, `Group "default" names "a", which is not there`},
+		"a group in itself": {`group "g" { targets = ["g"] }
+target "b" {}`, Options{Targets: []string{"g"}}, `Group "g" comes to itself through "g"`},
+		"nothing asked for": {`target "a" {}
+target "b" {}`, Options{Targets: []string{}}, `no group or target "default"`},
 		"policy":           {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
 		"call":             {`target "a" { call = "check" }`, Options{}, `call = "check"`},
 		"unknown target":   {`target "app" {}`, Options{Targets: []string{"ap"}}, `did you mean "app"?`},
