@@ -118,3 +118,33 @@ group "lost" { targets = ["nobody"] }
 		}
 	}
 }
+
+// A cache of GitHub Actions is passed over, aloud, where there is no job of it.
+func TestInactiveCaches(t *testing.T) {
+	t.Parallel()
+	const text = `target "app" {
+  cache-from = ["type=gha,scope=a", "acme/app:cache"]
+  cache-to   = ["type=gha,mode=max"]
+}`
+	for _, tc := range []struct {
+		env            []string
+		from, to, says int
+	}{
+		{nil, 1, 0, 2},
+		{[]string{"ACTIONS_RUNTIME_TOKEN", "t"}, 1, 0, 2},
+		{[]string{"ACTIONS_RUNTIME_TOKEN", "t", "ACTIONS_RESULTS_URL", "https://x"}, 2, 1, 0},
+	} {
+		c, diags := load(t, map[string]string{"docker-bake.hcl": text}, env(tc.env...))
+		if diags.HasErrors() {
+			t.Fatal(render(c, diags))
+		}
+		app, err := c.Resolve("app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		diags = c.DropInactiveCaches(app)
+		if len(app.CacheFrom) != tc.from || len(app.CacheTo) != tc.to || len(diags) != tc.says || diags.HasErrors() {
+			t.Errorf("%v: %v %v\n%s", tc.env, app.CacheFrom, app.CacheTo, render(c, diags))
+		}
+	}
+}

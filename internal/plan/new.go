@@ -45,6 +45,7 @@ func New(c *config.Config, o Options) (*Plan, hcl.Diagnostics) {
 	only := p.platforms(o.Platforms)
 	for _, n := range selection.Order {
 		p.diags = append(p.diags, selection.Targets[n].Check()...)
+		p.diags = append(p.diags, c.DropInactiveCaches(selection.Targets[n])...)
 	}
 	for _, n := range selection.Order {
 		p.add(n)
