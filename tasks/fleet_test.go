@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,14 +41,22 @@ func newSite(t testing.TB, binary, host string) *site {
 	return s
 }
 
-// targets writes targets.hcl; REPO in it is the site's repository.
+// targets writes targets.hcl with a group of all its targets; REPO in it is the
+// site's repository.
 func (s *site) targets(t testing.TB, text string) {
 	t.Helper()
 	text = strings.ReplaceAll(text, "REPO", s.repo)
+	var all []string
+	for _, m := range targetBlock.FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	text += fmt.Sprintf("\ngroup \"default\" { targets = [%s] }\n", strings.Join(all, ", "))
 	if err := os.WriteFile(filepath.Join(s.dir, "targets.hcl"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
+
+var targetBlock = regexp.MustCompile(`(?m)^target ("[^"]+")`)
 
 // worker is a worker block.
 func workerBlock(name, address string, lines ...string) string {

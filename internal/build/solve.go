@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/session"
@@ -28,6 +29,7 @@ func frontendOpt(b *plan.Build, bases map[string]Base, o Options) (*client.Solve
 	if err != nil {
 		return nil, nil, err
 	}
+	addProxies(fa, dockerconfig.LoadDefaultConfigFile(os.Stderr))
 	so := &client.SolveOpt{
 		Frontend:             "dockerfile.v0",
 		FrontendAttrs:        fa,
@@ -62,6 +64,17 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 	so.CacheImports, so.CacheExports = imports, append(exports, so.CacheExports...)
 	so.Session, err = attachables(b, o)
 	return so, err
+}
+
+// addProxies gives the build the proxies of Docker's configuration, as docker
+// does, where the target's args do not name them. They are no part of what a
+// build is, neither for BuildKit's cache nor for ours.
+func addProxies(fa map[string]string, docker *configfile.ConfigFile) {
+	for k, v := range docker.ParseProxyConfig("", nil) {
+		if _, ok := fa["build-arg:"+k]; !ok && v != nil {
+			fa["build-arg:"+k] = *v
+		}
+	}
 }
 
 // attachables are what the daemon may ask the workstation for during a solve.

@@ -79,7 +79,10 @@ func (t *Target) AnnotationList() []Annotation {
 // repetition; this machine's under Linux where it names none. A target with
 // sources that names none has those of its sources, which are not known here.
 func (t *Target) PlatformSpecs() []ocispecs.Platform {
-	names := t.Platforms
+	var names []string
+	for _, list := range t.Platforms { // as bake takes "linux/amd64,linux/arm64"
+		names = append(names, strings.Split(list, ",")...)
+	}
 	if len(names) == 0 && len(t.Sources) == 0 {
 		names = []string{"local"}
 	}
@@ -94,11 +97,4 @@ func (t *Target) PlatformSpecs() []ocispecs.Platform {
 		out = append(out, p)
 	}
 	return out
-}
-
-// ResolvedPlatforms says whether the target names platforms, itself or by
-// inheritance.
-func (c *Config) ResolvedPlatforms(name string) bool {
-	t, err := c.Resolve(name)
-	return err == nil && len(t.Platforms) > 0
 }

@@ -14,13 +14,10 @@ import (
 	"github.com/archmage-build/archmage/internal/oci"
 )
 
-// check says what the values cannot mean, all of it, and fills the parsed
-// fields of the blocks.
+// check reports what the blocks of archmage's own cannot mean, all of it, and
+// fills their parsed fields.
 func (c *Config) check() hcl.Diagnostics {
-	diags := c.checkNames()
-	for _, t := range c.Targets {
-		diags = append(diags, t.check()...)
-	}
+	var diags hcl.Diagnostics
 	for _, w := range c.Workers {
 		diags = append(diags, w.check()...)
 	}
@@ -34,14 +31,19 @@ func (c *Config) check() hcl.Diagnostics {
 	return append(diags, c.Release.check(c)...)
 }
 
-func (t *Target) check() hcl.Diagnostics {
+// Check reports what a release cannot do with the target, and fills the parsed
+// fields of its blocks. It is for targets that are selected: bake passes over
+// what is wrong in others.
+func (t *Target) Check() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	fail := func(subject *hcl.Range, summary, format string, args ...any) {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: subject})
 	}
-	for _, p := range t.Platforms {
-		if _, err := ParsePlatform(p); p != "" && err != nil {
-			fail(t.Where("platforms", p), "Invalid platform", "%s", Sentence(err))
+	for _, list := range t.Platforms {
+		for _, p := range strings.Split(list, ",") {
+			if _, err := ParsePlatform(p); p != "" && err != nil {
+				fail(t.Where("platforms", list), "Invalid platform", "%s", Sentence(err))
+			}
 		}
 	}
 	for _, tag := range t.Tags {

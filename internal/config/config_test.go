@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -54,61 +53,6 @@ func render(c *Config, diags hcl.Diagnostics) string {
 	return b.String()
 }
 
-// The JSON files beside the bake files were written by
-// `docker buildx bake --print` v0.38.2; `go tool mage oracle` compares anew.
-func TestPrintsAsBakeDoes(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		name    string
-		files   []string
-		env     func(string) (string, bool)
-		targets []string
-	}{
-		{"default", []string{"app.hcl"}, env(), nil},
-		{"everything", []string{"app.hcl"}, env("VERSION", "9", "DEBUG", "true", "MIRRORS", "x,y"), []string{"everything"}},
-		{"override", []string{"app.hcl", "app.override.json"}, env(), []string{"app"}},
-		{"matrix", []string{"app.hcl"}, env(), []string{"tools"}},
-		{"pattern", []string{"app.hcl"}, env(), []string{"tools-l*", "docs"}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			c, diags := Load(Options{Dir: "testdata/bake", Files: tc.files, LookupEnv: tc.env})
-			if diags.HasErrors() {
-				t.Fatal(render(c, diags))
-			}
-			b, err := c.Bake(tc.targets)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := reread(t, b)
-			data, err := os.ReadFile(filepath.Join("testdata/bake", tc.name+".json"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want any
-			if err := json.Unmarshal(data, &want); err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(want, got); d != "" {
-				t.Errorf("bake prints (-) what we do not (+):\n%s", d)
-			}
-		})
-	}
-}
-
-func reread(t *testing.T, v any) any {
-	t.Helper()
-	data, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out any
-	if err := json.Unmarshal(data, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func TestDiagnostics(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob("testdata/bad/*.hcl")
@@ -119,7 +63,19 @@ func TestDiagnostics(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".hcl")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, diags := Load(Options{Dir: "testdata/bad", Files: []string{name + ".hcl"}, LookupEnv: env()})
+			// What stands in these files is judged as in a targets.hcl.
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, diags := load(t, map[string]string{"targets.hcl": string(text)}, env())
+			for _, name := range c.names() {
+				diags = append(diags, c.Judge([]string{name}, nil)...)
+			}
+			if len(c.names()) == 0 {
+				diags = append(diags, c.Judge(nil, nil)...)
+			}
+			diags = sorted(diags)
 			if !diags.HasErrors() {
 				t.Fatal("no error was found")
 			}
@@ -209,6 +165,9 @@ target "app" {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if diags := app.Check(); diags.HasErrors() {
+			t.Fatal(render(c, diags))
+		}
 		if app.Prepare == nil || app.Prepare.Command[1] != "other.lan" {
 			t.Errorf("%s: prepare: %+v", name, app.Prepare)
 		}
@@ -230,24 +189,27 @@ func TestSelect(t *testing.T) {
 	t.Parallel()
 	c := mustLoad(t, `
 group "a" { targets = ["b", "x"] }
-group "b" { targets = ["y", "a"] }
+group "b" { targets = ["y"] }
 target "x" {}
 target "y" {}
 target "y2" {}
 `)
-	for in, want := range map[string]string{"": "x y y2", "a": "y x", "y*": "y y2", "x,a": "x y"} {
-		var names []string
-		if in != "" {
-			names = strings.Split(in, ",")
-		}
-		got, err := c.Select(names)
-		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("Select(%q) = %v, %v; want %s", in, got, err, want)
+	for in, want := range map[string]string{"a": "y x", "y*": "y y2", "x,a": "x y"} {
+		s, diags := c.Read(strings.Split(in, ","), nil)
+		if diags.HasErrors() || strings.Join(s.Order, " ") != want {
+			t.Errorf("Read(%q) = %+v, %v; want %s", in, s, diags, want)
 		}
 	}
-	for in, want := range map[string]string{"y22": `did you mean "y2"`, "zebra": "there are: a, b, x", "q*": "no target matches"} {
-		if _, err := c.Select([]string{in}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Select(%q): %v; want %s", in, err, want)
+	for in, want := range map[string]string{
+		"y22": `did you mean "y2"`, "zebra": "There is no target or group \"zebra\"; there are: a, b, x", "q*": "No target matches",
+		"": `there is no group or target "default"`,
+	} {
+		var names []string
+		if in != "" {
+			names = []string{in}
+		}
+		if _, diags := c.Read(names, nil); !diags.HasErrors() || !strings.Contains(render(c, diags), want) {
+			t.Errorf("Read(%q): %v; want %s", in, diags, want)
 		}
 	}
 }

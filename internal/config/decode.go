@@ -14,10 +14,11 @@ import (
 // mistake.
 func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
 	// hclparser resolves variables lazily and shows its scope only to targets.
-	sc := scope{ctx: c.Targets[0].base, load: c.Targets[0].scope.load}
-	if sc.ctx == nil {
-		return nil // the targets themselves failed, which is said already
+	i := slices.IndexFunc(c.Targets, func(t *Target) bool { return t.base != nil })
+	if i < 0 {
+		return nil // the targets themselves failed, which is said already, or are a compose file's
 	}
+	sc := scope{ctx: c.Targets[i].base, load: c.Targets[i].scope.load}
 	var diags hcl.Diagnostics
 	seen := map[string]*hcl.Block{}
 	for _, b := range blocks {
@@ -58,6 +59,8 @@ func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
 	return diags
 }
 
+var targetBlocksSchema, _ = gohcl.ImpliedBodySchema(targetBlocks{})
+
 // decodeTargets reads the platform, prepare and smoke blocks of every target,
 // file by file, so that a later file overrides.
 func (c *Config) decodeTargets() hcl.Diagnostics {
@@ -67,10 +70,15 @@ func (c *Config) decodeTargets() hcl.Diagnostics {
 			if src.scope.ctx == nil {
 				continue
 			}
-			schema, _ := gohcl.ImpliedBodySchema(targetBlocks{})
-			content, _, _ := src.block.Body.PartialContent(schema)
+			if native, ok := src.block.Body.(*hclsyntax.Body); ok && len(native.Blocks) == 0 {
+				continue
+			}
+			content, _, _ := src.block.Body.PartialContent(targetBlocksSchema)
 			for _, b := range content.Blocks {
 				diags = append(diags, src.scope.loadBody(b.Body)...)
+			}
+			if len(content.Blocks) == 0 {
+				continue
 			}
 			var own targetBlocks
 			diags = append(diags, src.scope.decode(src.block.Body, &own)...)

@@ -1,194 +1,129 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/docker/buildx/bake/hclparser"
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
-
-// DefaultFiles are merged in this order where they exist: docker bake's own
-// (compose files apart), then ours.
-var DefaultFiles = []string{
-	"docker-bake.json",
-	"docker-bake.hcl",
-	"docker-bake.override.json",
-	"docker-bake.override.hcl",
-	"targets.hcl",
-	"targets.override.hcl",
-}
 
 // Options say where a configuration comes from.
 type Options struct {
 	// Dir is what file names are relative to; "" is the working directory.
 	Dir string
-	// Files are read instead of DefaultFiles; one that is missing is an error.
+	// Files are read instead of the default ones; one that is missing is an error.
 	Files []string
 	// LookupEnv gives the values of variables, as bake takes them from the
 	// environment. Nil means none.
 	LookupEnv func(string) (string, bool)
+	// Environ is the environment as KEY=VALUE, which compose files are
+	// interpolated with. Nil means none.
+	Environ []string
 }
 
-// Load reads, merges and checks the files. The Config is usable only without
-// error diagnostics; its Sources serve to show them.
+// Load reads, merges and evaluates the files. What targets say is judged when
+// they are selected, as bake does it; the blocks that bake does not know are
+// judged here. The Config is usable only without error diagnostics; its
+// Sources serve to show them.
 func Load(o Options) (*Config, hcl.Diagnostics) {
-	c := &Config{Release: defaultRelease(), Sources: map[string]*hcl.File{}}
-	bodies, diags := c.read(o)
+	c := &Config{
+		Release: defaultRelease(), Sources: map[string]*hcl.File{}, dir: o.Dir, lookup: o.LookupEnv,
+		targets: map[string]*Target{}, groups: map[string]*Group{},
+	}
+	if c.lookup == nil {
+		c.lookup = func(string) (string, bool) { return "", false }
+	}
+	files, diags := c.read(o)
 	if diags.HasErrors() {
 		return c, diags
 	}
+	diags = append(diags, c.compose(files, o.Environ)...)
 
-	for _, b := range bodies {
-		diags = append(diags, fileShape().unknown(b, "This file")...)
+	var bodies, own []hcl.Body
+	for _, f := range files {
+		if f.body == nil {
+			continue
+		}
+		bodies = append(bodies, f.body)
+		ours := f.ours()
+		c.own = c.own || ours
+		unknown := fileShape().unknown(f.body, "This file")
+		if !ours {
+			unknown = passedOver(unknown)
+		}
+		diags = append(diags, unknown...)
+		if ours {
+			own = append(own, f.body)
+		}
 	}
-
-	ownSchema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-		{Type: "worker", LabelNames: []string{"name"}},
-		{Type: "registry", LabelNames: []string{"host"}},
-		{Type: "device", LabelNames: []string{"name"}},
-		{Type: "release"},
-		{Type: "audit"},
-	}}
-	own, bake, ownDiags := hclparser.MergeBodies(bodies).PartialContent(ownSchema)
+	blocks, ownDiags := ownContent(own)
 	diags = append(diags, ownDiags...)
 
-	diags = append(diags, c.parseBake(bake, o.LookupEnv)...)
-	if len(c.Targets) == 0 {
-		if !diags.HasErrors() {
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError,
-				Summary:  "No target",
-				Detail:   fmt.Sprintf("%s names nothing to build. Add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", ")),
-			})
-		}
-		return c, diags
+	evaluation := c.evaluate(bodies)
+	diags = append(diags, evaluation...)
+	if evaluation.HasErrors() {
+		return c, sorted(diags)
 	}
-	diags = append(diags, c.decodeOwn(own.Blocks)...)
+	c.evaluated = true
+	diags = append(diags, c.decodeOwn(blocks)...)
 	diags = append(diags, c.decodeTargets()...)
 	diags = append(diags, c.check()...)
 	return c, sorted(diags)
 }
 
-// read parses the files and remembers their sources.
-func (c *Config) read(o Options) ([]hcl.Body, hcl.Diagnostics) {
-	names, given := DefaultFiles, false
-	if len(o.Files) > 0 {
-		names, given = o.Files, true
+// passedOver makes warnings of what a bake file holds and bake does not know.
+func passedOver(unknown hcl.Diagnostics) hcl.Diagnostics {
+	var out hcl.Diagnostics
+	for _, d := range unknown {
+		if !strings.HasPrefix(d.Summary, "Unknown ") {
+			continue // bake's own parser judges the rest
+		}
+		d.Severity = hcl.DiagWarning
+		d.Detail += " As in docker buildx bake, it has no effect."
+		out = append(out, d)
 	}
-	parser := hclparse.NewParser()
-	var bodies []hcl.Body
-	var diags hcl.Diagnostics
-	for _, name := range names {
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(o.Dir, path)
-		}
-		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) && !given {
-			continue
-		}
-		if err != nil {
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError,
-				Summary:  "Unreadable file",
-				Detail:   fmt.Sprintf("Reading %s: %v.", name, unwrapPath(err)),
-			})
-			continue
-		}
-		var f *hcl.File
-		var d hcl.Diagnostics
-		if strings.HasSuffix(name, ".json") {
-			f, d = parser.ParseJSON(data, name)
-		} else {
-			f, d = parser.ParseHCL(data, name)
-		}
-		if f == nil {
-			f = &hcl.File{Bytes: data}
-		}
-		c.Files = append(c.Files, name)
-		c.Sources[name] = f
-		diags = append(diags, d...)
-		if f.Body != nil {
-			bodies = append(bodies, f.Body)
-		}
-	}
-	if len(c.Files) == 0 && !diags.HasErrors() {
-		dir := o.Dir
-		if dir == "" {
-			dir, _ = os.Getwd()
-		}
-		diags = append(diags, &hcl.Diagnostic{
-			Severity: hcl.DiagError,
-			Summary:  "No targets.hcl here",
-			Detail: fmt.Sprintf("Looked in %s for %s. Write a targets.hcl there, go to the directory that has one, or name it with ARCHMAGE_FILE.",
-				dir, strings.Join(names, ", ")),
-		})
-	}
-	return bodies, diags
+	return out
 }
 
-// bakeBlocks is what hclparser fills.
-type bakeBlocks struct {
-	Groups  []*Group  `hcl:"group,block" cty:"group"`
-	Targets []*Target `hcl:"target,block" cty:"target"`
+// ours reports whether the file is one of archmage's rather than bake's: what
+// it holds that nobody knows is then an error.
+func (f *file) ours() bool {
+	base := filepath.Base(f.name)
+	if strings.HasPrefix(base, "targets.") {
+		return true
+	}
+	content, diags := ownContent([]hcl.Body{f.body})
+	if diags.HasErrors() {
+		return false // a top-level attribute of one of these names, in JSON
+	}
+	if len(content) > 0 {
+		return true
+	}
+	targets, _, _ := f.body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "target", LabelNames: []string{"name"}}}})
+	for _, t := range targets.Blocks {
+		if native, ok := t.Body.(*hclsyntax.Body); ok && len(native.Blocks) == 0 {
+			continue
+		}
+		inner, _, diags := t.Body.PartialContent(targetBlocksSchema)
+		if !diags.HasErrors() && len(inner.Blocks) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
-func (c *Config) parseBake(body hcl.Body, lookup func(string) (string, bool)) hcl.Diagnostics {
-	labels, _, _ := body.PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-		{Type: "target", LabelNames: []string{"name"}}, {Type: "group", LabelNames: []string{"name"}},
+func ownContent(bodies []hcl.Body) (hcl.Blocks, hcl.Diagnostics) {
+	content, _, diags := hclparser.MergeBodies(bodies).PartialContent(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
+		{Type: "worker", LabelNames: []string{"name"}},
+		{Type: "registry", LabelNames: []string{"host"}},
+		{Type: "device", LabelNames: []string{"name"}},
+		{Type: "release"},
+		{Type: "audit"},
 	}})
-	for _, b := range labels.Blocks {
-		c.declared = append(c.declared, b.Labels...)
-	}
-	var b bakeBlocks
-	meta, diags := hclparser.Parse(body, hclparser.Opt{
-		LookupVar: lookup,
-		Vars: map[string]string{
-			"BAKE_CMD_CONTEXT":    "cwd://",
-			"BAKE_LOCAL_PLATFORM": platforms.Format(platforms.DefaultSpec()),
-		},
-		ValidateLabel: func(name string) error {
-			if !targetName.MatchString(name) {
-				return fmt.Errorf("the name %q has characters other than letters, digits, _ and -", name)
-			}
-			return nil
-		},
-	}, &b)
-	c.Groups = b.Groups
-	for _, t := range b.Targets {
-		if had := c.target(t.Name); had != nil {
-			had.Merge(t)
-			continue
-		}
-		c.Targets = append(c.Targets, t)
-	}
-	if meta == nil {
-		return diags
-	}
-	// A matrix target's own name becomes a group of its results; a group
-	// block of that name wins.
-	for _, renamed := range meta.Renamed {
-		for _, old := range slices.Sorted(maps.Keys(renamed)) {
-			names := uniqueStrings(renamed[old])
-			if (len(names) == 1 && names[0] == old) || c.group(old) != nil {
-				continue
-			}
-			c.Groups = append(c.Groups, &Group{Name: old, Targets: names})
-		}
-	}
-	for _, g := range c.Groups {
-		g.Targets = uniqueStrings(g.Targets)
-	}
-	return diags
+	return content.Blocks, diags
 }
 
 // sorted orders diagnostics by place and drops repetitions.
@@ -211,12 +146,4 @@ func sorted(diags hcl.Diagnostics) hcl.Diagnostics {
 	return slices.CompactFunc(diags, func(a, b *hcl.Diagnostic) bool {
 		return a.Detail == b.Detail && a.Subject != nil && b.Subject != nil && *a.Subject == *b.Subject
 	})
-}
-
-func unwrapPath(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }

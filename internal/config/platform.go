@@ -11,25 +11,42 @@ import (
 	"github.com/archmage-build/archmage/internal/oci"
 )
 
-// architectures are those that Go and BuildKit know for each operating system
-// that container images are made for (`go tool dist list`).
+// architectures are those that Go knows for each operating system (`go tool dist
+// list`), and the few more that BuildKit builds for.
 var architectures = map[string][]string{
-	"linux":   {"amd64", "arm64", "arm", "386", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x"},
-	"windows": {"amd64", "arm64", "386"},
-	"freebsd": {"amd64", "arm64", "arm", "386", "riscv64"},
-	"darwin":  {"amd64", "arm64"},
-	"wasi":    {"wasm"},
-	"wasip1":  {"wasm"},
+	"linux":     {"amd64", "arm64", "arm", "386", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x"},
+	"windows":   {"amd64", "arm64", "arm", "386"},
+	"freebsd":   {"amd64", "arm64", "arm", "386", "riscv64"},
+	"netbsd":    {"amd64", "arm64", "arm", "386"},
+	"openbsd":   {"amd64", "arm64", "arm", "386", "mips64", "ppc64", "riscv64"},
+	"dragonfly": {"amd64"},
+	"darwin":    {"amd64", "arm64", "386", "arm"},
+	"ios":       {"amd64", "arm64"},
+	"android":   {"amd64", "arm64", "arm", "386"},
+	"solaris":   {"amd64"},
+	"illumos":   {"amd64"},
+	"aix":       {"ppc64"},
+	"plan9":     {"amd64", "arm", "386"},
+	"js":        {"wasm"},
+	"wasi":      {"wasm", "wasm32"},
+	"wasip1":    {"wasm"},
 }
 
 // variants of those architectures that have any. The OCI image specification
 // lists them: https://github.com/opencontainers/image-spec/blob/main/image-index.md#platform-variants
+// Those of MIPS and 386 are Go's.
 var variants = map[string][]string{
-	"arm":     {"v5", "v6", "v7", "v8"},
-	"arm64":   {"v8", "v8.1", "v8.2", "v8.3", "v8.4", "v8.5", "v8.6", "v8.7", "v8.8", "v8.9", "v9", "v9.0", "v9.1", "v9.2", "v9.3", "v9.4", "v9.5"},
-	"amd64":   {"v1", "v2", "v3", "v4"},
-	"ppc64le": {"power8", "power9", "power10"},
-	"riscv64": {"rva20u64", "rva22u64", "rva23u64"},
+	"arm":      {"v5", "v6", "v7", "v8"},
+	"arm64":    {"v8", "v8.1", "v8.2", "v8.3", "v8.4", "v8.5", "v8.6", "v8.7", "v8.8", "v8.9", "v9", "v9.0", "v9.1", "v9.2", "v9.3", "v9.4", "v9.5"},
+	"amd64":    {"v1", "v2", "v3", "v4"},
+	"386":      {"sse2", "softfloat"},
+	"mips":     {"hardfloat", "softfloat"},
+	"mipsle":   {"hardfloat", "softfloat"},
+	"mips64":   {"hardfloat", "softfloat"},
+	"mips64le": {"hardfloat", "softfloat"},
+	"ppc64":    {"power8", "power9", "power10"},
+	"ppc64le":  {"power8", "power9", "power10"},
+	"riscv64":  {"rva20u64", "rva22u64", "rva23u64"},
 }
 
 // ParsePlatform reads os/arch[/variant] and normalises it as containerd does:

@@ -1,12 +1,21 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // blockAttr finds one attribute of a body without caring for the rest, or nil.
 func blockAttr(body hcl.Body, name string) *hcl.Attribute {
 	if body == nil {
+		return nil
+	}
+	if native, ok := body.(*hclsyntax.Body); ok {
+		if a, ok := native.Attributes[name]; ok {
+			return a.AsHCLAttribute()
+		}
 		return nil
 	}
 	content, _, _ := body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: name}}})
@@ -42,6 +51,11 @@ func at(body hcl.Body, name string, i int) *hcl.Range {
 		}
 	}
 	return attr.Expr.Range().Ptr()
+}
+
+// states reports whether one of the target's blocks has the attribute.
+func (t *Target) states(name string) bool {
+	return slices.ContainsFunc(t.sources, func(s source) bool { return blockAttr(s.block.Body, name) != nil })
 }
 
 // Where finds the place in the target's blocks that gives attribute name the

@@ -11,8 +11,9 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// shape is what a body may hold. Bake passes over what it does not know; a
-// release must not, since the misspelt attribute is the one that mattered.
+// shape is what a body may hold. Bake passes over what it does not know: in its
+// files that is a warning, in ours an error, since the misspelt attribute is the
+// one that mattered.
 type shape struct {
 	attrs  []string
 	blocks map[string]shape

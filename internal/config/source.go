@@ -36,7 +36,7 @@ func (t *Target) checkSources() hcl.Diagnostics {
 		name string
 		set  bool
 	}{
-		{"context", t.Context != nil}, {"contexts", len(t.Contexts) > 0}, {"dockerfile", t.Dockerfile != nil},
+		{"context", t.states("context")}, {"contexts", len(t.Contexts) > 0}, {"dockerfile", t.states("dockerfile")},
 		{"dockerfile-inline", t.DockerfileInline != nil}, {"args", len(t.Args) > 0}, {"target", t.Target != nil},
 		{"labels", len(t.Labels) > 0}, {"attest", len(t.Attest) > 0}, {"secret", len(t.Secrets) > 0}, {"ssh", len(t.SSH) > 0},
 	} {

@@ -40,7 +40,7 @@ type Target struct {
 	NoCacheFilter    []string           `json:"no-cache-filter,omitempty" hcl:"no-cache-filter,optional" cty:"no-cache-filter"`
 	ShmSize          *string            `json:"shm-size,omitempty" hcl:"shm-size,optional" cty:"shm-size"`
 	Ulimits          []string           `json:"ulimits,omitempty" hcl:"ulimits,optional" cty:"ulimits"`
-	Resources        map[string]string  `json:"resources,omitempty" hcl:"resources,optional" cty:"resources"`
+	Resources        Resources          `json:"resources,omitzero" hcl:"resources,optional" cty:"resources"`
 	Call             *string            `json:"call,omitempty" hcl:"call,optional" cty:"call"`
 	Entitlements     []string           `json:"entitlements,omitempty" hcl:"entitlements,optional" cty:"entitlements"`
 	ExtraHosts       map[string]*string `json:"extra-hosts,omitempty" hcl:"extra-hosts,optional" cty:"extra-hosts"`
@@ -97,7 +97,7 @@ func (t *Target) GetEvalContexts(base *hcl.EvalContext, block *hcl.Block, load f
 	ctxs := []*hcl.EvalContext{base}
 	for it := value.ElementIterator(); it.Next(); {
 		k, list := it.Element()
-		if !list.CanIterateElements() || list.Type().IsMapType() || list.Type().IsObjectType() {
+		if !list.CanIterateElements() {
 			return nil, attrError(attr, "Invalid matrix", fmt.Sprintf("The matrix value %q is not a list.", k.AsString()))
 		}
 		var next []*hcl.EvalContext
@@ -187,14 +187,18 @@ func (t *Target) Merge(o *Target) {
 	t.Labels = overlay(t.Labels, o.Labels)
 	t.ExtraHosts = overlay(t.ExtraHosts, o.ExtraHosts)
 	t.Contexts = merged(t.Contexts, o.Contexts)
-	t.Resources = merged(t.Resources, o.Resources)
+	if o.Resources != nil {
+		t.Resources = merged(merged(Resources{}, t.Resources), o.Resources)
+	}
 	t.Annotations = append(t.Annotations[:len(t.Annotations):len(t.Annotations)], o.Annotations...)
 	t.NoCacheFilter = append(t.NoCacheFilter[:len(t.NoCacheFilter):len(t.NoCacheFilter)], o.NoCacheFilter...)
 	t.Ulimits = append(t.Ulimits[:len(t.Ulimits):len(t.Ulimits)], o.Ulimits...)
 	t.Entitlements = append(t.Entitlements[:len(t.Entitlements):len(t.Entitlements)], o.Entitlements...)
 	t.Inherits = append(t.Inherits[:len(t.Inherits):len(t.Inherits)], o.Inherits...)
 	t.Attest = append(t.Attest[:len(t.Attest):len(t.Attest)], o.Attest...)
-	t.CacheFrom = append(t.CacheFrom[:len(t.CacheFrom):len(t.CacheFrom)], o.CacheFrom...)
+	if o.CacheFrom != nil {
+		t.CacheFrom = distinct(append(t.CacheFrom[:len(t.CacheFrom):len(t.CacheFrom)], o.CacheFrom...))
+	}
 	t.Secrets = append(t.Secrets[:len(t.Secrets):len(t.Secrets)], o.Secrets...)
 	t.SSH = append(t.SSH[:len(t.SSH):len(t.SSH)], o.SSH...)
 	t.Policy = append(t.Policy[:len(t.Policy):len(t.Policy)], o.Policy...)
@@ -214,13 +218,12 @@ func (t *Target) Merge(o *Target) {
 }
 
 func (t *Target) normalize() {
-	whole := func(e Entry) string { return e.String() }
-	t.Attest = unique(t.Attest, func(e Entry) string { return e["type"] })
-	t.CacheFrom = unique(t.CacheFrom, whole)
-	t.CacheTo = unique(t.CacheTo, whole)
-	t.Outputs = unique(t.Outputs, whole)
-	t.Secrets = unique(t.Secrets, whole)
-	t.SSH = unique(t.SSH, whole)
+	t.Attest = byKey(t.Attest, "type")
+	t.CacheFrom = distinct(t.CacheFrom)
+	t.CacheTo = distinct(t.CacheTo)
+	t.Outputs = distinct(t.Outputs)
+	t.Secrets = byKey(t.Secrets, "id")
+	t.SSH = byKey(t.SSH, "id")
 	t.Annotations = uniqueStrings(t.Annotations)
 	t.Tags = uniqueStrings(t.Tags)
 	t.Platforms = uniqueStrings(t.Platforms)
@@ -231,6 +234,7 @@ func (t *Target) normalize() {
 		t.Entitlements = append(t.Entitlements, "network.host")
 	}
 	t.Entitlements = uniqueStrings(t.Entitlements)
+	t.Contexts = maps.Clone(t.Contexts)
 	maps.DeleteFunc(t.Contexts, func(_, v string) bool { return v == "" })
 	if len(t.Contexts) == 0 {
 		t.Contexts = nil
@@ -261,13 +265,13 @@ func overlay(dst, src map[string]*string) map[string]*string {
 	return out
 }
 
-func merged(dst, src map[string]string) map[string]string {
+func merged[M ~map[string]string](dst, src M) M {
 	if len(src) == 0 {
 		return dst
 	}
 	out := maps.Clone(dst)
 	if out == nil {
-		out = map[string]string{}
+		out = M{}
 	}
 	maps.Copy(out, src)
 	return out

@@ -61,8 +61,14 @@ func (p *planner) checkHonoured(t *Target) {
 			if !t.Linked {
 				p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=cacheonly, so there is nothing to release. Leave it out with -targets.", t.Name)
 			}
+		case "docker":
+			// Without a file it is the image of a local engine; a release pushes
+			// it, as bake --push does.
+			if o["dest"] != "" {
+				p.fail(s.Where("output", ""), "Not honoured: output", "Target %q writes its image to the file %s; a release pushes images. Leave the target out with -targets, or override it: -set=%s.output=type=image.", t.Name, o["dest"], t.Name)
+			}
 		default:
-			p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=%s; a release pushes images to the registries that tags name. Use type=image, or leave the target out with -targets.", t.Name, typ)
+			p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=%s; a release pushes images to the registries that tags name. Leave the target out with -targets, or override it: -set=%s.output=type=image.", t.Name, typ, t.Name)
 		}
 	}
 	if v := s.Context; v != nil && *v == "-" {

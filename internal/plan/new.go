@@ -19,6 +19,8 @@ type Options struct {
 	Targets []string
 	// Platforms limit the builds; none means all.
 	Platforms []string
+	// Set are bake's --set: target.key=value.
+	Set []string
 }
 
 // New makes the plan. What the configuration cannot mean is reported with the
@@ -34,16 +36,22 @@ func New(c *config.Config, o Options) (*Plan, hcl.Diagnostics) {
 	if len(p.plan.Workers) == 0 {
 		p.plan.Workers = []*config.Worker{{Name: "auto", Address: "auto", Push: "worker"}}
 	}
-	names, err := c.Select(o.Targets)
-	if err != nil {
-		p.option("targets", err)
+	selection, diags := c.Read(o.Targets, o.Set)
+	p.diags = append(p.diags, diags...)
+	if diags.HasErrors() {
 		return p.plan, p.diags
 	}
+	p.selection = selection
 	only := p.platforms(o.Platforms)
-	for _, n := range names {
-		if t := p.add(n, nil); t != nil {
-			t.Linked = false
-		}
+	for _, n := range selection.Order {
+		p.diags = append(p.diags, selection.Targets[n].Check()...)
+		p.diags = append(p.diags, c.DropInactiveCaches(selection.Targets[n])...)
+	}
+	for _, n := range selection.Order {
+		p.add(n)
+	}
+	if len(selection.Order) == 0 {
+		p.empty()
 	}
 	if p.diags.HasErrors() {
 		return p.plan, p.diags
@@ -58,10 +66,27 @@ func New(c *config.Config, o Options) (*Plan, hcl.Diagnostics) {
 }
 
 type planner struct {
-	config  *config.Config
-	plan    *Plan
-	targets map[string]*Target
-	diags   hcl.Diagnostics
+	config    *config.Config
+	selection *config.Selection
+	plan      *Plan
+	targets   map[string]*Target
+	diags     hcl.Diagnostics
+}
+
+// empty refuses a release of nothing, which would say that it released.
+func (p *planner) empty() {
+	var at *hcl.Range
+	var names []string
+	for _, g := range p.config.Groups {
+		if p.selection.Groups[g.Name] == nil {
+			continue
+		}
+		names = append(names, fmt.Sprintf("%q", g.Name))
+		if at == nil {
+			at = g.Where()
+		}
+	}
+	p.fail(at, "Nothing to build", "The group %s names no target, so there is nothing to do. Add targets to it, or ask for others with -targets.", strings.Join(names, ", "))
 }
 
 func (p *planner) option(flag string, err error) {
@@ -89,32 +114,16 @@ func (p *planner) platforms(names []string) []ocispecs.Platform {
 	return out
 }
 
-// add resolves a target and, before it, those it builds on.
-func (p *planner) add(name string, above []string) *Target {
-	if i := slices.Index(above, name); i >= 0 {
-		first := p.targets[above[i]]
-		p.fail(first.Spec.Where("contexts", ""), "Circular contexts",
-			"The targets build on each other in a circle: %s. Break it by making one of the contexts an image.", strings.Join(append(above[i:], name), " → "))
-		return nil
-	}
+// add takes a target of the selection and, before it, those it builds on.
+func (p *planner) add(name string) *Target {
 	if t, ok := p.targets[name]; ok {
 		return t
 	}
-	spec, err := p.config.Resolve(name)
-	if err != nil {
-		p.option("targets", err)
-		return nil
-	}
-	t := &Target{Name: name, Spec: spec, Linked: true}
+	spec := p.selection.Targets[name]
+	t := &Target{Name: name, Spec: spec, Linked: p.selection.Linked[name]}
 	p.targets[name] = t
 	for _, base := range spec.Bases() {
-		if _, err := p.config.Resolve(base); err != nil {
-			p.fail(spec.Where("contexts", ""), "Unknown target", "The contexts of target %q name target %q, but %s.", name, base, err)
-			continue
-		}
-		if b := p.add(base, append(above[:len(above):len(above)], name)); b != nil {
-			t.Needs = append(t.Needs, b)
-		}
+		t.Needs = append(t.Needs, p.add(base))
 	}
 	for _, s := range spec.Tags {
 		tag, err := parseTag(s)
@@ -134,10 +143,13 @@ func (p *planner) add(name string, above []string) *Target {
 // spread gives a base that names no platform those of the targets built on it:
 // the machine's own would put its architecture into every child.
 func (p *planner) spread() {
+	own := map[*Target]bool{}
+	for _, t := range p.plan.Targets {
+		own[t] = len(t.Spec.Platforms) > 0
+	}
 	for _, t := range slices.Backward(p.plan.Targets) {
 		for _, base := range t.Needs {
-			own := p.config.ResolvedPlatforms(base.Name)
-			if own || !base.Linked {
+			if own[base] || !base.Linked {
 				continue
 			}
 			for _, pl := range t.Spec.PlatformSpecs() {

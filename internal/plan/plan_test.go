@@ -121,7 +121,7 @@ func TestRefusals(t *testing.T) {
 target "b" { contexts = { c = "target:c" } }
 target "c" { contexts = { a = "target:a" } }`, Options{}, "in a circle: a → b → c → a",
 		},
-		"unknown base": {`target "a" { contexts = { b = "target:bb" } }`, Options{}, `there is no target "bb"`},
+		"unknown base": {`target "a" { contexts = { b = "target:bb" } }`, Options{}, `name target "bb", which is not there`},
 		"base without the platform": {
 			`target "a" {
   contexts  = { b = "target:b" }
@@ -148,7 +148,20 @@ worker "rack" {
   emulates  = ["linux/s390x"]
 }
 release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"},
-		"output":           {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
+		"output":              {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
+		"a file of the image": {`target "a" { output = ["type=docker,dest=a.tar"] }`, Options{}, "to the file a.tar"},
+		"an empty group": {`group "default" { targets = [] }
+target "a" {}`, Options{Targets: []string{"default"}}, `Nothing to build: The group "default" names no target`},
+		"an empty matrix": {`target "a" {
+  name   = "a-${v}"
+  matrix = { v = [] }
+}
+target "b" {}
+group "default" { targets = ["a"] }`, Options{Targets: []string{"default"}}, `Group "default" names "a", which is not there`},
+		"a group in itself": {`group "g" { targets = ["g"] }
+target "b" {}`, Options{Targets: []string{"g"}}, `Group "g" comes to itself through "g"`},
+		"nothing asked for": {`target "a" {}
+target "b" {}`, Options{Targets: []string{}}, `no group or target "default"`},
 		"policy":           {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
 		"call":             {`target "a" { call = "check" }`, Options{}, `call = "check"`},
 		"unknown target":   {`target "app" {}`, Options{Targets: []string{"ap"}}, `did you mean "app"?`},
@@ -157,6 +170,9 @@ release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"}
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if tc.o.Targets == nil {
+				tc.o.Targets = []string{"*"}
+			}
 			if _, wrong := planned(t, tc.text, tc.o); !strings.Contains(wrong, tc.want) {
 				t.Errorf("it says %q, want %q", wrong, tc.want)
 			}
@@ -191,7 +207,7 @@ func BenchmarkNew(b *testing.B) {
 		b.Fatal(diags)
 	}
 	for b.Loop() {
-		if p, diags := New(c, Options{}); diags.HasErrors() || len(p.Builds()) != 8000 {
+		if p, diags := New(c, Options{Targets: []string{"*"}}); diags.HasErrors() || len(p.Builds()) != 8000 {
 			b.Fatal(diags)
 		}
 	}

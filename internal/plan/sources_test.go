@@ -52,7 +52,7 @@ target "own" {
 
 func TestSourcesAreNotBuilt(t *testing.T) {
 	t.Parallel()
-	p, diags := plan.New(load(t, walkthrough), plan.Options{})
+	p, diags := plan.New(load(t, walkthrough), plan.Options{Targets: []string{"*"}})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -116,7 +116,7 @@ target "above" {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, diags := plan.New(load(t, tt.text), plan.Options{})
+			_, diags := plan.New(load(t, tt.text), plan.Options{Targets: []string{"*"}})
 			if !diags.HasErrors() || !strings.Contains(diags.Error(), tt.says) {
 				t.Errorf("diagnostics %v, want %q", diags, tt.says)
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/archmage-build/archmage/internal/build"
+	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/ui"
 )
@@ -16,33 +18,99 @@ type PlanOptions struct {
 	JSON bool
 	// Print gives the form of `docker buildx bake --print`.
 	Print bool
+	// List shows "targets" or "variables" instead, as bake's --list does.
+	List string
 }
 
 // Plan shows what a release would do. Nothing is connected to.
 func (w *Workspace) Plan(o PlanOptions) error {
+	if o.Print || o.List != "" {
+		return w.printBake(o)
+	}
 	c, p, err := w.Load(o.Selection)
 	if err != nil {
 		return err
 	}
-	if !o.Print {
-		if diags := w.checkInputs(p, c.Sources); diags.HasErrors() {
-			return &InputError{Diags: diags, Sources: c.Sources}
-		}
+	if diags := w.checkInputs(p, c.Sources); diags.HasErrors() {
+		return &InputError{Diags: diags, Sources: c.Sources}
 	}
-	switch {
-	case o.Print:
-		b, err := c.Bake(o.Targets)
-		if err != nil {
-			return fmt.Errorf("printing the targets: %w", err)
-		}
-		return w.writeJSON(b)
-	case o.JSON:
+	if o.JSON {
 		return w.writeJSON(planView(p))
 	}
 	if err := ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources); err != nil {
 		return err
 	}
 	return w.showPlan(p)
+}
+
+// printBake shows what bake shows, judged as bake judges it: what only a release
+// refuses is no matter here.
+func (w *Workspace) printBake(o PlanOptions) error {
+	c, err := w.read(o.Selection)
+	if err != nil {
+		return err
+	}
+	if o.List != "" {
+		return w.list(c, o)
+	}
+	s, diags := c.ReadAsBake(o.Targets, o.Set)
+	if err := w.judge(c, diags); err != nil {
+		return err
+	}
+	b, diags := c.Bake(s, build.Remote)
+	if err := w.judge(c, diags); err != nil {
+		return err
+	}
+	return w.writeJSON(b)
+}
+
+type listedTarget struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Group       bool   `json:"group,omitempty"`
+}
+
+// list shows the targets and groups, or the variables with their values.
+func (w *Workspace) list(c *config.Config, o PlanOptions) error {
+	out := w.Streams.Out
+	switch o.List {
+	case "targets":
+		var all []listedTarget
+		for _, t := range c.Targets {
+			all = append(all, listedTarget{Name: t.Name, Description: t.Description})
+		}
+		for _, g := range c.Groups {
+			d := strings.Join(slices.Sorted(slices.Values(g.Targets)), ", ")
+			if g.Description != "" {
+				d = g.Description + " (" + d + ")"
+			}
+			all = append(all, listedTarget{Name: g.Name, Description: d, Group: true})
+		}
+		all = slices.DeleteFunc(all, func(l listedTarget) bool { return strings.HasPrefix(l.Name, "_") })
+		slices.SortStableFunc(all, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })
+		if o.JSON {
+			return w.writeJSON(all)
+		}
+		table := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "DESCRIPTION"})
+		for _, l := range all {
+			table.Row(out.Bold(l.Name), l.Description)
+		}
+		return table.Write(out)
+	case "variables":
+		if o.JSON {
+			return w.writeJSON(c.Variables)
+		}
+		table := ui.NewTable(ui.Column{Title: "VARIABLE"}, ui.Column{Title: "TYPE"}, ui.Column{Title: "VALUE"}, ui.Column{Title: "DESCRIPTION"})
+		for _, v := range c.Variables {
+			value := "<null>"
+			if v.Value != nil {
+				value = *v.Value
+			}
+			table.Row(out.Bold(v.Name), v.Type, value, v.Description)
+		}
+		return table.Write(out)
+	}
+	return usage("Invalid -list", fmt.Errorf("%q is neither targets nor variables", o.List))
 }
 
 // planJSON is what `mage plan -json` prints. The fields are stable.

@@ -95,6 +95,10 @@ type Selection struct {
 	Targets []string
 	// Platforms limit builds; none means all.
 	Platforms []string
+	// Files are read instead of ARCHMAGE_FILE or the default ones.
+	Files []string
+	// Set are overrides as of docker buildx bake --set: target.key=value.
+	Set []string
 }
 
 // InputError is a configuration or an option that cannot be meant.
@@ -125,23 +129,39 @@ func usage(summary string, err error) error {
 	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
 
-// Load reads the configuration and plans. The error is an InputError.
-func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
-	var files []string
-	if v := w.Getenv("ARCHMAGE_FILE"); v != "" {
+// read reads the configuration. The error is an InputError.
+func (w *Workspace) read(s Selection) (*config.Config, error) {
+	files := s.Files
+	if v := w.Getenv("ARCHMAGE_FILE"); v != "" && len(files) == 0 {
 		files = filepath.SplitList(v)
 	}
-	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv})
+	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv, Environ: w.Environ})
 	if diags.HasErrors() {
-		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
+		diags = append(diags, c.Judge(s.Targets, s.Set)...)
 	}
-	p, more := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms})
-	diags = append(diags, more...)
+	return c, w.judge(c, diags)
+}
+
+// judge gives errors back, and shows what are only warnings.
+func (w *Workspace) judge(c *config.Config, diags hcl.Diagnostics) error {
+	if diags.HasErrors() {
+		return &InputError{Diags: diags, Sources: c.Sources}
+	}
+	return ui.Diagnostics(w.Streams.Err, diags, c.Sources)
+}
+
+// Load reads the configuration and plans. The error is an InputError.
+func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
+	c, err := w.read(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
 	}
-	if diags.HasErrors() {
-		return nil, nil, &InputError{Diags: diags, Sources: c.Sources}
+	if err := w.judge(c, diags); err != nil {
+		return nil, nil, err
 	}
 	return c, p, nil
 }
