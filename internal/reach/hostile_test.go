@@ -14,6 +14,9 @@ import (
 	"github.com/archmage-build/archmage/internal/rootfs"
 )
 
+// patience is how long a busy machine may take for what is a second's work.
+const patience = 2 * time.Minute
+
 // tree is a file system that is made by hand.
 type tree struct {
 	t  testing.TB
@@ -57,7 +60,7 @@ func (tr *tree) find(entrypoint ...string) *reach.Result {
 	tr.t.Helper()
 	start := time.Now()
 	r := reach.Find(reach.Image{FS: tr.fs, Platform: ocispecs.Platform{OS: "linux", Architecture: "arm64"}, Entrypoint: entrypoint, Cmd: []string{"/run", "x"}, Env: []string{"A=1", "PATH=/bin:/usr/bin"}})
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > patience {
 		tr.t.Errorf("it took %v", took)
 	}
 	return r
@@ -171,7 +174,7 @@ func TestManyModules(t *testing.T) {
 	if n != 200_000 {
 		t.Errorf("%d modules", n)
 	}
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -22,9 +22,6 @@ var places = []struct {
 	pattern *regexp.Regexp
 	module  Module
 }{
-	// https://nodejs.org/api/addons.html
-	{regexp.MustCompile(`\.node$`), Module{"a native module of Node.js", "node"}},
-	{regexp.MustCompile(`/node_modules/`), Module{"a file of an npm package", "node"}},
 	// https://peps.python.org/pep-3149/
 	{regexp.MustCompile(`/(site|dist)-packages/|/lib-dynload/|\.(cpython|pypy)-?[0-9]+[^/]*\.so$|\.abi3\.so$`), Module{"an extension module of Python", "python"}},
 	{regexp.MustCompile(`/lib/php/(extensions/)?[^/]+/[^/]+\.so$|/php[0-9]*/modules/[^/]+\.so$`), Module{"an extension of PHP", "php"}},
@@ -44,6 +41,12 @@ var places = []struct {
 // ModuleOf reports what loads a file, by the place where interpreters look and
 // the names that they look for.
 func ModuleOf(fs *rootfs.FS, name string) (Module, bool) {
+	switch { // https://nodejs.org/api/addons.html
+	case strings.HasSuffix(name, ".node"):
+		return Module{"a native module of Node.js", "node"}, true
+	case strings.Contains(name, "/node_modules/"):
+		return Module{"a file of an npm package", "node"}, true
+	}
 	for _, p := range places {
 		if p.pattern.MatchString(name) {
 			return p.module, true
