@@ -82,7 +82,8 @@ type parsed struct {
 func (c *Config) parse(bodies []hcl.Body) ([]parsed, hcl.Diagnostics) {
 	var out []parsed
 	var diags hcl.Diagnostics
-	for _, part := range parts(bodies) {
+	all := parts(bodies)
+	for _, part := range all {
 		var p parsed
 		var d hcl.Diagnostics
 		p.meta, d = hclparser.Parse(hclparser.MergeBodies(part), hclparser.Opt{
@@ -101,6 +102,10 @@ func (c *Config) parse(bodies []hcl.Body) ([]parsed, hcl.Diagnostics) {
 		diags = append(diags, d...)
 		if p.meta != nil {
 			out = append(out, p)
+		}
+		if len(all) > 1 && len(p.blocks.Targets) > 0 && p.blocks.Targets[0].base != nil {
+			// Nothing refers to it; see parts.
+			delete(p.blocks.Targets[0].base.Variables, "target")
 		}
 	}
 	return out, diags
