@@ -97,6 +97,15 @@ func only(tags journal.Tags, names []string) journal.Tags {
 	return out
 }
 
+// brief is a set of tags for a log.
+func brief(tags journal.Tags) string {
+	var out []string
+	for _, tag := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, fmt.Sprintf("%s=%.6s", tag[strings.LastIndex(tag, ":")+1:], strings.TrimPrefix(tags[tag].String(), "sha256:")))
+	}
+	return strings.Join(out, " ")
+}
+
 // publish notes that base is a whole set.
 func (m *model) publish() {
 	for _, v := range []string{"1", "2"} {
@@ -262,6 +271,7 @@ func (m *model) other(remove bool) {
 	m.base = maps.Clone(m.base)
 	m.base[ref] = d
 	m.publish()
+	m.Logf("others made %s %.19s", ref, d)
 }
 
 // between has one clone's release in the middle of the other's.
@@ -311,6 +321,7 @@ func (m *model) ended(what string, who int, e ended, versions ...string) {
 		what += " killed"
 	}
 	m.commands[what]++
+	m.Logf("%s by clone %d of version %s:\n%s\n%s", what, who, versions[0], e.said, brief(m.world.tags()))
 	var newest *journal.Record
 	records := c.records()
 	if len(records) > 0 {
