@@ -78,19 +78,24 @@ func restore(ctx context.Context, client *registry.Client, begun []journal.Move,
 	return failure
 }
 
-// PutBack moves tags that still point to Previous, each for itself: it returns
-// the moves that could not be made, and why, each in the same place. A tag that points to something else
-// is left alone. It goes on when ctx ends.
+// PutBack moves tags that still point to Previous, rank by rank and each for
+// itself: it returns the moves that could not be made, and why, each in the same
+// place. A tag that points to something else is left alone. It goes on when ctx
+// ends.
 func PutBack(ctx context.Context, client *registry.Client, moves []journal.Move) (failed []journal.Move, why []error) {
 	ctx, cancel := insist(ctx, restoreTime+time.Duration(len(moves))*restoreTime/100)
 	defer cancel()
 	errs := make([]error, len(moves))
-	var g errgroup.Group
-	g.SetLimit(client.Jobs())
-	for i, m := range moves {
-		g.Go(func() error { errs[i] = putBack(ctx, client, m); return nil })
+	for rank := 0; rank <= journal.LastRank; rank++ {
+		var g errgroup.Group
+		g.SetLimit(client.Jobs())
+		for i, m := range moves {
+			if m.Rank() == rank {
+				g.Go(func() error { errs[i] = putBack(ctx, client, m); return nil })
+			}
+		}
+		_ = g.Wait() // each has its own error
 	}
-	_ = g.Wait() // each has its own error
 	for i, err := range errs {
 		if err != nil {
 			failed, why = append(failed, moves[i]), append(why, err)

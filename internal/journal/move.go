@@ -20,16 +20,19 @@ type Move struct {
 	Previous digest.Digest `json:"previous,omitempty"`
 }
 
-// LastRank is the rank of tags that go away.
-const LastRank = 3
+// LastRank is the rank of tags of indexes that go away.
+const LastRank = 4
 
 // Rank orders moves, from 0 to LastRank: what people pull by default goes last,
-// but for what goes away.
+// but for what goes away. Of that the indexes go last, as the records are
+// attached to them: while any other tag is there, one leads to its record.
 func (m Move) Rank() int {
 	tag := m.Tag[strings.LastIndex(m.Tag, ":")+1:]
 	switch {
-	case m.Digest == "":
+	case m.Digest == "" && m.Platform == "":
 		return LastRank
+	case m.Digest == "":
+		return LastRank - 1
 	case m.Platform != "":
 		return 0
 	case tag == "latest" || strings.HasPrefix(tag, "latest-") || strings.HasSuffix(tag, "-latest"):

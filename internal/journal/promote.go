@@ -192,23 +192,3 @@ func (r *Record) Settle(c Closing, failed []Move) {
 		}
 	}
 }
-
-// Half tells which tags of a promotion have moved and which have not, where it
-// stopped between them: from what the tags point to, without its journal. Both
-// are nil if they are all at one place, or elsewhere, or where no promotion
-// stops: those of a higher rank move later.
-func Half(r *Record, now Tags) (moved, waiting []Move) {
-	last, first := 0, LastRank
-	for _, m := range r.Changed() {
-		switch now[m.Tag] {
-		case m.Digest:
-			moved, last = append(moved, m), max(last, m.Rank())
-		case m.Previous:
-			waiting, first = append(waiting, m), min(first, m.Rank())
-		}
-	}
-	if len(moved) == 0 || len(waiting) == 0 || last > first {
-		return nil, nil
-	}
-	return moved, waiting
-}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -114,26 +115,44 @@ func TestStuck(t *testing.T) {
 	}
 }
 
-func TestHalf(t *testing.T) {
+func TestHalves(t *testing.T) {
 	t.Parallel()
 	arch := move("1-arm64", "", "c")
 	arch.Platform = "linux/arm64"
-	r := &Record{Moves: []Move{arch, move("1", "", "b"), move("latest", "a", "b")}}
+	r := &Record{ID: "r", Moves: []Move{arch, move("1", "", "b"), move("latest", "a", "b")}}
+	back := &Record{ID: "back", Kind: Rollback, Moves: []Move{move("latest", "b", "a"), move("1", "b", "")}}
+	again := &Record{ID: "again", Moves: []Move{move("0", "a", "a"), move("latest", "b", "a")}}
 	tests := []struct {
-		name           string
-		now            Tags
-		moved, waiting int
+		name    string
+		records []*Record
+		now     Tags
+		want    string
 	}{
-		{"before", at("1-arm64", "", "1", "", "latest", "a"), 0, 0},
-		{"after", at("1-arm64", "c", "1", "b", "latest", "b"), 0, 0},
-		{"in between", at("1-arm64", "c", "1", "b", "latest", "a"), 2, 1},
-		{"no order a promotion has", at("1-arm64", "", "1", "b", "latest", "b"), 0, 0},
-		{"another's", at("1-arm64", "x", "1", "y", "latest", "z"), 0, 0},
+		{"before", []*Record{r}, at("1-arm64", "", "1", "", "latest", "a"), ""},
+		{"after", []*Record{r}, at("1-arm64", "c", "1", "b", "latest", "b"), ""},
+		{"in between", []*Record{r}, at("1-arm64", "c", "1", "b", "latest", "a"), "r: 1-arm64 1, not latest\n"},
+		{"no order a promotion has", []*Record{r}, at("1-arm64", "", "1", "b", "latest", "b"), ""},
+		{"another's", []*Record{r}, at("1-arm64", "x", "1", "y", "latest", "z"), ""},
+		{"a later one has what waits", []*Record{r, again}, at("0", "a", "1-arm64", "c", "1", "b", "latest", "a"), ""},
+		{"a later one has only some of its own", []*Record{r, again}, at("0", "x", "1-arm64", "c", "1", "b", "latest", "a"), "r: 1-arm64 1, not latest\n"},
+		{"a later one has taken other tags", []*Record{r, {Moves: []Move{move("0", "", "a")}}}, at("0", "a", "1-arm64", "c", "1", "b", "latest", "a"), "r: 1-arm64 1, not latest\n"},
+		{"a rollback", []*Record{back}, at("1", "b", "latest", "a"), "back: latest, not 1\n"},
 	}
 	for _, tt := range tests {
-		moved, waiting := Half(r, tt.now)
-		if len(moved) != tt.moved || len(waiting) != tt.waiting {
-			t.Errorf("%s: %d moved, %d waiting", tt.name, len(moved), len(waiting))
+		got := ""
+		for _, h := range Halves(tt.records, tt.now) {
+			got += h.Record.ID + ":"
+			for _, m := range h.Moved {
+				got += " " + strings.TrimPrefix(m.Tag, "r/app:")
+			}
+			got += ", not"
+			for _, m := range h.Waiting {
+				got += " " + strings.TrimPrefix(m.Tag, "r/app:")
+			}
+			got += "\n"
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -114,3 +114,22 @@ func TestRestore(t *testing.T) {
 		t.Errorf("%+v", forth)
 	}
 }
+
+// TestUndoRemovesIndexesLast keeps a tag that leads to the record while any
+// other is there.
+func TestUndoRemovesIndexesLast(t *testing.T) {
+	t.Parallel()
+	arch := move("latest-arm64", "", "c")
+	arch.Platform = "linux/arm64"
+	moves := Undo(&Record{Moves: []Move{move("1", "", "b"), arch, move("0", "a", "b"), move("latest", "", "b")}})
+	var got []string
+	for i, m := range moves {
+		got = append(got, m.Tag)
+		if i > 0 && m.Digest == "" && m.Platform == "" && moves[i-1].Rank() == m.Rank() && moves[i-1].Platform != "" {
+			t.Errorf("%s goes away together with %s", m.Tag, moves[i-1].Tag)
+		}
+	}
+	if want := []string{"r/app:0", "r/app:latest-arm64", "r/app:1", "r/app:latest"}; !cmp.Equal(got, want) {
+		t.Errorf("the order is %v, want %v", got, want)
+	}
+}

@@ -423,3 +423,75 @@ func TestUnreadableNewest(t *testing.T) {
 		t.Error("tags have moved")
 	}
 }
+
+// TestRollbackKilledElsewhere has a machine die in a rollback, at each of its
+// events: a rollback elsewhere, and a release, name each tag that is not of one
+// set.
+func TestRollbackKilledElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	mixtures := 0
+	for at := 1; ; at++ {
+		w.reset(true, false)
+		c, second := w.clone(), w.clone()
+		must(t, second.release("1", "a", false, 0, false, nil))
+		must(t, second.release("2", "b", false, 0, false, nil))
+		old := w.tags()
+		must(t, c.release("1", "c", false, 0, false, nil))
+		fresh := w.tags()
+		if !c.rollback("1", "", false, at, false).killed {
+			break
+		}
+		mixed := w.tags()
+		half := !maps.Equal(mixed, old) && !maps.Equal(mixed, fresh)
+		e := second.rollback("1", "", false, 0, false)
+		if half && len(unnamed(old, mixed, e.said)) > 0 && len(unnamed(fresh, mixed, e.said)) > 0 {
+			t.Errorf("event %d: a rollback does not name\n%v\nof\n%v\n%s", at, unnamed(old, mixed, e.said), mixed, e.said)
+		}
+		if half {
+			mixtures++
+			next := second.release("1", "d", false, 0, false, nil)
+			if maps.Equal(mixed, w.tags()) && len(unnamed(old, mixed, next.said)) > 0 && len(unnamed(fresh, mixed, next.said)) > 0 {
+				t.Errorf("event %d: a release does not name them: %s", at, next.said)
+			}
+		}
+	}
+	if mixtures < 3 {
+		t.Errorf("the rollback was killed between two tags %d times", mixtures)
+	}
+}
+
+// TestKilledElsewhereEarly has a machine die when only tags of single platforms
+// have moved: the others still point to what the second machine put there, which
+// looks at them all the same, and what it releases is undone to a whole set.
+func TestKilledElsewhereEarly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	early := 0
+	for at := 1; ; at++ {
+		w.reset(true, false)
+		c, second := w.clone(), w.clone()
+		must(t, second.release("1", "old", false, 0, false, nil))
+		old := w.tags()
+		if !c.release("1", "first", false, at, false, nil).killed {
+			break
+		}
+		mixed := w.tags()
+		if maps.Equal(mixed, old) || mixed[w.host+"/app:1"] != old[w.host+"/app:1"] {
+			continue
+		}
+		early++
+		e := second.release("1", "second", false, 0, false, nil)
+		must(t, e)
+		if left := unnamed(old, mixed, e.said); len(left) > 0 {
+			t.Errorf("event %d: it does not name %v\n%s", at, left, e.said)
+		}
+		must(t, second.rollback("1", "", false, 0, false))
+		if got := w.tags(); !maps.Equal(got, old) {
+			t.Errorf("event %d: rolled back to %v, want %v", at, got, old)
+		}
+	}
+	if early == 0 {
+		t.Error("the release was never killed between two tags of platforms")
+	}
+}

@@ -31,17 +31,22 @@ type place struct {
 // first: those attached to what the tags point to, to what these releases say
 // the tags pointed to before, and so on. What cannot be read adds nothing.
 func (w *Workspace) remote(ctx context.Context, p *plan.Plan, client *registry.Client) ([]*journal.Record, error) {
+	now, err := index.Point(ctx, client, publishedTags(p))
+	if err != nil {
+		return nil, err
+	}
+	return w.attachedTo(ctx, p, client, places(now), remoteDepth)
+}
+
+// publishedTags are the tags of a plan's indexes.
+func publishedTags(p *plan.Plan) []string {
 	var tags []string
 	for _, t := range p.Published() {
 		for _, tag := range t.Tags {
 			tags = append(tags, tag.String())
 		}
 	}
-	now, err := index.Point(ctx, client, tags)
-	if err != nil {
-		return nil, err
-	}
-	return w.attachedTo(ctx, p, client, places(now), remoteDepth)
+	return tags
 }
 
 // places are the images that tags point to, each once.
@@ -154,27 +159,32 @@ func union(local, remote []*journal.Record) []*journal.Record {
 // it is not touched, but what comes after it is undone to what was there before
 // it.
 func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	known := map[place]bool{}
 	ids, err := w.journal.IDs()
 	if err != nil {
 		return err
 	}
-	for _, id := range ids[max(0, len(ids)-historyDepth):] {
+	left := journal.Tags{}
+	for _, id := range slices.Backward(ids[max(0, len(ids)-historyDepth):]) {
 		old, err := w.journal.Read(id)
 		if err != nil {
 			continue // said where it matters
 		}
 		for _, m := range old.Moves {
-			known[place{m.Repository(), m.Digest}] = true
-		}
-	}
-	now := journal.Tags{} // of the indexes, which have the records
-	for _, t := range p.Published() {
-		for _, tag := range t.Tags {
-			if d := r.Before[tag.String()]; !known[place{tag.Repository, d}] {
-				now[tag.String()] = d
+			if _, ok := left[m.Tag]; !ok {
+				left[m.Tag] = m.Digest
 			}
 		}
+	}
+	ours := true
+	for tag, d := range r.Before {
+		ours = ours && left[tag] == d
+	}
+	if ours {
+		return nil
+	}
+	now := journal.Tags{} // of the indexes, which have the records
+	for _, tag := range publishedTags(p) {
+		now[tag] = r.Before[tag]
 	}
 	records, err := w.attachedTo(ctx, p, client, places(now), 1)
 	if err != nil {
@@ -183,22 +193,33 @@ func (w *Workspace) lookElsewhere(ctx context.Context, p *plan.Plan, client *reg
 	}
 	for _, old := range records {
 		w.journal.Behind(r, old.ID)
-		var tags []string
-		for _, m := range old.Moves {
+	}
+	halves, err := w.halves(ctx, client, records, ids)
+	for _, h := range halves {
+		w.elsewhere = append(w.elsewhere, h.Moved...)
+	}
+	return err
+}
+
+// halves lists, and names, the promotions of other workspaces that have moved
+// some of their tags only. Ids are those of this one's own records.
+func (w *Workspace) halves(ctx context.Context, client *registry.Client, records []*journal.Record, ids []string) ([]journal.Halfway, error) {
+	var tags []string
+	for _, r := range records {
+		for _, m := range r.Moves {
 			tags = append(tags, m.Tag)
 		}
-		if len(old.Changed()) == 0 {
-			continue
-		}
-		point, err := index.Point(ctx, client, tags)
-		if err != nil {
-			return err
-		}
-		moved, waiting := journal.Half(old, point)
-		w.nameHalf(old, moved, waiting)
-		w.elsewhere = append(w.elsewhere, moved...)
 	}
-	return nil
+	slices.Sort(tags)
+	now, err := index.Point(ctx, client, slices.Compact(tags))
+	if err != nil {
+		return nil, err
+	}
+	halves := slices.DeleteFunc(journal.Halves(records, now), func(h journal.Halfway) bool { return slices.Contains(ids, h.Record.ID) })
+	for _, h := range halves {
+		w.nameHalf(h.Record, h.Moved, h.Waiting)
+	}
+	return halves, nil
 }
 
 // nameHalf tells tag by tag where a promotion of another workspace stands.

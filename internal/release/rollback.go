@@ -143,27 +143,37 @@ func (w *Workspace) abandon(r *journal.Record, began bool, failure error) error 
 }
 
 // fillRollback decides what moves, and names for people where to. Records of the
-// registry are asked where those of this workspace do not tell.
+// registry are asked where those of this workspace do not tell. What others have
+// left between two tags is named: it may be in the way, or stay as it is.
 func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, id string) (string, error) {
 	records, err := w.local()
 	if err != nil {
 		return "", err
 	}
-	everywhere := func() error {
-		remote, err := w.remote(ctx, p, client)
+	remote, remoteErr := w.remote(ctx, p, client) // others may have released since
+	if remoteErr == nil {
+		ids, err := w.journal.IDs()
+		if err != nil {
+			return "", err
+		}
+		if _, err := w.halves(ctx, client, remote, ids); err != nil {
+			return "", err
+		}
+	}
+	everywhere := func() {
 		records = union(records, remote)
 		for _, old := range remote {
 			w.journal.Behind(r, old.ID)
 		}
-		return err
 	}
 	if id != "" {
 		to, err := record(records, id)
 		var unknown *InputError
 		if errors.As(err, &unknown) {
-			if err := everywhere(); err != nil {
-				return "", err
+			if remoteErr != nil {
+				return "", remoteErr
 			}
+			everywhere()
 			to, err = record(records, id)
 		}
 		if err != nil {
@@ -184,9 +194,10 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 		now[tag] = read[tag]
 		return read[tag], err
 	}
-	if err := everywhere(); err != nil { // others may have released since
-		w.status.Warn(fmt.Sprintf("only what was released from here is known: %v", err))
+	if remoteErr != nil {
+		w.status.Warn(fmt.Sprintf("only what was released from here is known: %v", remoteErr))
 	}
+	everywhere()
 	if records, err = journal.Carried(records, point); err != nil {
 		return "", err
 	}
@@ -200,15 +211,6 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 	}
 	if top == nil { // somebody else has moved them: the promotion names the tags
 		top = published[0]
-	}
-	if top.Remote() {
-		for _, m := range top.Moves {
-			if _, err := point(m.Tag); err != nil {
-				return "", err
-			}
-		}
-		moved, waiting := journal.Half(top, now)
-		w.nameHalf(top, moved, waiting)
 	}
 	r.Undoes, r.Moves = journal.IDs{top.ID}, journal.Undo(top)
 	if to := journal.State(published, top, r.Moves); to != "" {
