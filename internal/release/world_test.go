@@ -41,6 +41,9 @@ type world struct {
 	// referrers API.
 	noRemoval bool
 	plans     map[string]*plan.Plan
+	// jobs bounds the requests at a time, 0 as in a release. With 1 it depends on
+	// nothing but the schedule what a kill leaves.
+	jobs int
 
 	server  *httptest.Server
 	mu      sync.Mutex
@@ -258,7 +261,7 @@ func (c *clone) do(at int, after bool, hook func(), do func(context.Context, *Wo
 		c.t.Fatal(err)
 	}
 	ws.journal.Files = files{r}
-	client, err := registry.New(nil, registry.Options{Attempts: 1, Backoff: time.Millisecond, UserAgent: r.name})
+	client, err := registry.New(nil, registry.Options{Attempts: 1, Backoff: time.Millisecond, UserAgent: r.name, Jobs: c.jobs})
 	if err != nil {
 		c.t.Fatal(err)
 	}
