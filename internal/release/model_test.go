@@ -20,7 +20,7 @@ import (
 
 // go test ./internal/release -run TestModel -schedules=10000 -rapid.seed=1 is the
 // full size, with other schedules for each seed.
-var schedules = flag.Int("schedules", 100, "how many random schedules TestModel runs")
+var schedules = flag.Int("schedules", 50, "how many random schedules TestModel runs")
 
 // modelSeed is the seed unless -rapid.seed gives another one. With it requests are
 // made one at a time, so that what CI runs does not depend on chance.
