@@ -39,6 +39,12 @@ func (s remoteSource) OpenLayer(ctx context.Context, ref string, _ digest.Digest
 }
 
 func (s remoteSource) LayerSize(ctx context.Context, ref string, _ digest.Digest, layer ocispecs.Descriptor) (int64, error) {
+	// Whether it is there may just have been asked, to reuse what was built.
+	if repository, err := registry.Repository(ref); err == nil {
+		if ok, err := s.client.HasBlob(ctx, repository, layer); ok && err == nil {
+			return layer.Size, nil
+		}
+	}
 	return s.client.BlobSize(ctx, ref, layer.Digest)
 }
 

@@ -48,7 +48,7 @@ func TestOthers(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() {
-				r, err := theirs.Run(t.Context(), device.RunRequest{Image: image.ID, Args: []string{"stubborn"}, Timeout: 10 * time.Second, Output: 1})
+				r, err := theirs.Run(t.Context(), device.RunRequest{Image: image.ID, Args: []string{"stubborn"}, Timeout: 25 * time.Second, Output: 1})
 				if err == nil && !r.TimedOut {
 					err = errors.New("it ended before its time: " + string(r.Stderr))
 				}

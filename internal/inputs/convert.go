@@ -17,7 +17,9 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	"github.com/moby/buildkit/frontend/dockerfile/builder"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
@@ -85,7 +87,65 @@ func (f *frontend) run(ctx context.Context) (*gateway.Result, error) {
 	if f.build.Opt.Frontend == "gateway.v0" {
 		return f.forward(ctx, f.attrs)
 	}
-	return builder.Build(ctx, f)
+	return f.dockerfile(ctx)
+}
+
+// dockerfile does what BuildKit's frontend does with a Dockerfile:
+// frontend/dockerfile/builder.Build, for one platform and without a solver.
+func (f *frontend) dockerfile(ctx context.Context) (*gateway.Result, error) {
+	bc, err := dockerui.NewClient(f)
+	if err != nil {
+		return nil, err
+	}
+	src, err := bc.ReadEntrypoint(ctx, "Dockerfile")
+	if err != nil {
+		return nil, err
+	}
+	attrs := bc.BuildOpts().Opts
+	if _, ok := attrs["cmdline"]; !ok {
+		if ref, cmdline, _, ok := parser.DetectSyntax(src.Data); ok {
+			return f.forward(ctx, map[string]string{"source": ref, "cmdline": cmdline})
+		}
+	}
+	if bc.SBOM != nil {
+		p := bc.BuildPlatforms[0]
+		if _, _, _, err := f.ResolveImageConfig(ctx, bc.SBOM.Generator, sourceresolver.Opt{ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p}}); err != nil {
+			return nil, err
+		}
+	}
+	opt := dockerfile2llb.ConvertOpt{Config: bc.Config, Client: bc, SourceMap: src.SourceMap, MetaResolver: f}
+	if len(bc.TargetPlatforms) > 0 {
+		opt.TargetPlatform = &bc.TargetPlatforms[0]
+	}
+	converted, err := dockerfile2llb.Dockerfile2LLB(ctx, src.Data, opt)
+	if err != nil {
+		return nil, err
+	}
+	def, err := converted.State.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(converted.Image)
+	if err != nil {
+		return nil, err
+	}
+	if bc.SBOM != nil { // what else is scanned
+		for _, name := range slices.Sorted(maps.Keys(converted.SBOM.Extras)) {
+			extra, err := converted.SBOM.Extras[name].Marshal(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := f.Solve(ctx, gateway.SolveRequest{Definition: extra.ToPB()}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	res, err := f.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB()})
+	if err != nil {
+		return nil, err
+	}
+	res.AddMeta(exptypes.ExporterImageConfigKey, config)
+	return res, nil
 }
 
 // forward takes the place of a frontend image. The official ones do what the
@@ -110,7 +170,7 @@ func (f *frontend) forward(ctx context.Context, attrs map[string]string) (*gatew
 	f.out.parts["frontend "+shortName(reference.TagNameOnly(named).String())] = dgst.String()
 	f.attrs["cmdline"] = attrs["cmdline"]
 	f.mu.Unlock()
-	return builder.Build(ctx, f)
+	return f.dockerfile(ctx)
 }
 
 func (f *frontend) unknown(what string) {
