@@ -11,6 +11,7 @@ func Soak(ctx context.Context) error {
 		{"-run=^TestCrash$", "./tasks", "-crash-points=100"},
 		{"-run=^TestFaults$", "./internal/index", "-faults=1000"},
 		{"-run=^TestManyDevices$", "./internal/smoke", "-devices=200"},
+		{"-run=Kill|NoRemoval", "./internal/release", "-kill-step=1"},
 		{"-run=^TestModel$", "./internal/release", "-schedules=10000"},
 		{"-run=^TestOneCommitOneDigest$", "./internal/build", "-every-target"},
 	} {

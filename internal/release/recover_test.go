@@ -22,7 +22,7 @@ func TestKilledThenChanged(t *testing.T) {
 	w := newWorld(t)
 	points := 0
 	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
+		for at := 1; ; at += *killStep {
 			w.reset(at%2 == 0, false)
 			c := w.clone()
 			must(t, c.release("1", "old", false, 0, false, nil))
@@ -61,7 +61,7 @@ func TestKilledThenChanged(t *testing.T) {
 		}
 	}
 	t.Logf("killed at %d points", points)
-	if points < 60 {
+	if points < 60 / *killStep {
 		t.Errorf("a release has %d points only", points/2)
 	}
 }
@@ -72,7 +72,7 @@ func TestKilledRollback(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
+		for at := 1; ; at += *killStep {
 			w.reset(true, false)
 			c := w.clone()
 			must(t, c.release("1", "old", false, 0, false, nil))
@@ -110,7 +110,7 @@ func must(t *testing.T, e ended) {
 func (c *clone) killedBetweenTags(t *testing.T, content string) journal.Tags {
 	t.Helper()
 	before := c.tags()
-	for at := 1; at < 200; at++ {
+	for at := 1; at < 200; at += *killStep {
 		probe := c.release("1", content, false, at, true, nil)
 		if !probe.killed {
 			break
@@ -374,7 +374,7 @@ func TestNoRemoval(t *testing.T) {
 	must(t, c.release("1", "old", false, 0, false, nil))
 	// Version 2 has new tags, which cannot be removed.
 	before := w.tags()
-	for at := 1; ; at++ {
+	for at := 1; ; at += *killStep {
 		e := c.release("2", "first", false, at, true, nil)
 		if !e.killed {
 			t.Fatal("not killed between two tags")
@@ -431,7 +431,7 @@ func TestRollbackKilledElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	mixtures := 0
-	for at := 1; ; at++ {
+	for at := 1; ; at += *killStep {
 		w.reset(true, false)
 		c, second := w.clone(), w.clone()
 		must(t, second.release("1", "a", false, 0, false, nil))
@@ -468,7 +468,7 @@ func TestKilledElsewhereEarly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	early := 0
-	for at := 1; ; at++ {
+	for at := 1; ; at += *killStep {
 		w.reset(true, false)
 		c, second := w.clone(), w.clone()
 		must(t, second.release("1", "old", false, 0, false, nil))

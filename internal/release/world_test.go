@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -368,3 +369,6 @@ func (c *clone) damageNewest(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// go test ./internal/release -kill-step=1 kills at every request and write.
+var killStep = flag.Int("kill-step", 7, "kill at every so manyth request and write")
