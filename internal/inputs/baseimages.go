@@ -259,10 +259,3 @@ func (r *Reader) MovedBases(ctx context.Context, all ...*Inputs) []string {
 	}
 	return slices.Sorted(maps.Keys(r.images.moved(ctx, func(name string) bool { return among[name] })))
 }
-
-// UsesAny reports whether the build is made from one of these base images.
-func (in *Inputs) UsesAny(bases []string) bool {
-	return slices.ContainsFunc(bases, func(ref string) bool {
-		return slices.ContainsFunc(imageParts, func(kind string) bool { return in.Parts[kind+ref] != "" })
-	})
-}

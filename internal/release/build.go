@@ -145,7 +145,7 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	run.display.Close()
 	w.sayMissing(todo, run)
 	w.sayChanged(todo, run)
-	return errors.Join(err, run.confirm(ctx))
+	return err
 }
 
 // solves runs the builds of a plan, each as soon as what it needs is there.
@@ -250,44 +250,27 @@ func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
 	if err != nil {
 		return build.Base{}, err
 	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(b, by, res)
+	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(ctx, b, by, res)
 }
 
 // note writes a finished build into the record at once: it is not lost when
-// the release ends here. Whether it may be reused is confirmed later.
-func (s *solves) note(b *plan.Build, w *worker.Worker, res *build.Result) error {
+// the release ends here. A base image that moved while it was built may be none of
+// what it was recorded with.
+func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res *build.Result) error {
 	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
 		return err
 	}
+	complete := res.Inputs.Complete() && len(s.options.Inputs.MovedBases(ctx, &res.Inputs)) == 0
 	s.put(b, &journal.Child{
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
-		Inputs: res.Inputs.Digest, BuildPlatform: config.FormatPlatform(w.Host),
+		Inputs: res.Inputs.Digest, Complete: complete, BuildPlatform: config.FormatPlatform(w.Host),
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[b] = res
-	return s.record.Save()
-}
-
-// confirm lets those builds be reused whose inputs are all known. A base image
-// that moved while they were built is none of what they were recorded with.
-func (s *solves) confirm(ctx context.Context) error {
-	if len(s.made) == 0 {
-		return nil
-	}
-	var all []*inputs.Inputs
-	for _, res := range s.made {
-		all = append(all, &res.Inputs)
-	}
-	moved := s.options.Inputs.MovedBases(ctx, all...)
-	for b, res := range s.made {
-		if res.Inputs.Complete() && !res.Inputs.UsesAny(moved) {
-			s.record.Target(b.Target.Name).Child(b.PlatformName()).Complete = true
-		}
-	}
 	return s.record.Save()
 }
 
