@@ -106,12 +106,12 @@ func must(t *testing.T, e ended) {
 	}
 }
 
-// promoteAt finds the event at which a tag of a release is written.
+// killedBetweenTags kills a release when all its tags but latest are written.
 func (c *clone) killedBetweenTags(t *testing.T, content string) journal.Tags {
 	t.Helper()
 	before := c.tags()
-	for at := 1; at < 200; at += *killStep {
-		probe := c.release("1", content, false, at, true, nil)
+	for move := 1; ; move++ {
+		probe := c.release("1", content, false, -move, true, nil)
 		if !probe.killed {
 			break
 		}
@@ -374,8 +374,8 @@ func TestNoRemoval(t *testing.T) {
 	must(t, c.release("1", "old", false, 0, false, nil))
 	// Version 2 has new tags, which cannot be removed.
 	before := w.tags()
-	for at := 1; ; at += *killStep {
-		e := c.release("2", "first", false, at, true, nil)
+	for move := 1; ; move++ {
+		e := c.release("2", "first", false, -move, true, nil)
 		if !e.killed {
 			t.Fatal("not killed between two tags")
 		}
@@ -424,14 +424,14 @@ func TestUnreadableNewest(t *testing.T) {
 	}
 }
 
-// TestRollbackKilledElsewhere has a machine die in a rollback, at each of its
-// events: a rollback elsewhere, and a release, name each tag that is not of one
+// TestRollbackKilledElsewhere has a machine die in a rollback, at each tag that
+// it moves: a rollback elsewhere, and a release, name each tag that is not of one
 // set.
 func TestRollbackKilledElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	mixtures := 0
-	for at := 1; ; at += *killStep {
+	for move := 1; ; move++ {
 		w.reset(true, false)
 		c, second := w.clone(), w.clone()
 		must(t, second.release("1", "a", false, 0, false, nil))
@@ -439,20 +439,20 @@ func TestRollbackKilledElsewhere(t *testing.T) {
 		old := w.tags()
 		must(t, c.release("1", "c", false, 0, false, nil))
 		fresh := w.tags()
-		if !c.rollback("1", "", false, at, false).killed {
+		if !c.rollback("1", "", false, -move, false).killed {
 			break
 		}
 		mixed := w.tags()
 		half := !maps.Equal(mixed, old) && !maps.Equal(mixed, fresh)
 		e := second.rollback("1", "", false, 0, false)
 		if half && len(unnamed(old, mixed, e.said)) > 0 && len(unnamed(fresh, mixed, e.said)) > 0 {
-			t.Errorf("event %d: a rollback does not name\n%v\nof\n%v\n%s", at, unnamed(old, mixed, e.said), mixed, e.said)
+			t.Errorf("move %d: a rollback does not name\n%v\nof\n%v\n%s", move, unnamed(old, mixed, e.said), mixed, e.said)
 		}
 		if half {
 			mixtures++
 			next := second.release("1", "d", false, 0, false, nil)
 			if maps.Equal(mixed, w.tags()) && len(unnamed(old, mixed, next.said)) > 0 && len(unnamed(fresh, mixed, next.said)) > 0 {
-				t.Errorf("event %d: a release does not name them: %s", at, next.said)
+				t.Errorf("move %d: a release does not name them: %s", move, next.said)
 			}
 		}
 	}
@@ -468,12 +468,12 @@ func TestKilledElsewhereEarly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	early := 0
-	for at := 1; ; at += *killStep {
+	for move := 1; ; move++ {
 		w.reset(true, false)
 		c, second := w.clone(), w.clone()
 		must(t, second.release("1", "old", false, 0, false, nil))
 		old := w.tags()
-		if !c.release("1", "first", false, at, false, nil).killed {
+		if !c.release("1", "first", false, -move, false, nil).killed {
 			break
 		}
 		mixed := w.tags()
@@ -484,11 +484,11 @@ func TestKilledElsewhereEarly(t *testing.T) {
 		e := second.release("1", "second", false, 0, false, nil)
 		must(t, e)
 		if left := unnamed(old, mixed, e.said); len(left) > 0 {
-			t.Errorf("event %d: it does not name %v\n%s", at, left, e.said)
+			t.Errorf("move %d: it does not name %v\n%s", move, left, e.said)
 		}
 		must(t, second.rollback("1", "", false, 0, false))
 		if got := w.tags(); !maps.Equal(got, old) {
-			t.Errorf("event %d: rolled back to %v, want %v", at, got, old)
+			t.Errorf("move %d: rolled back to %v, want %v", move, got, old)
 		}
 	}
 	if early == 0 {

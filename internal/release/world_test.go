@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,8 +59,9 @@ type run struct {
 	mu     sync.Mutex
 	name   string
 	events int
+	moves  int // of the events, those that write or remove a tag
 	// at is the event that ends the process, or that hook is called at; before
-	// or after it has its effect.
+	// or after it has its effect. A negative one counts moves only.
 	at    int
 	after bool
 	hook  func()
@@ -70,7 +72,7 @@ type run struct {
 var errKilled = errors.New("killed")
 
 // event counts one; act has the effect.
-func (r *run) event(act func() error) error {
+func (r *run) event(move bool, act func() error) error {
 	r.mu.Lock()
 	if r.dead {
 		r.mu.Unlock()
@@ -80,6 +82,10 @@ func (r *run) event(act func() error) error {
 	defer r.busy.Done()
 	r.events++
 	now := r.events == r.at
+	if move {
+		r.moves++
+		now = now || r.moves == -r.at
+	}
 	hook := r.hook
 	r.dead = now && hook == nil
 	r.mu.Unlock()
@@ -100,7 +106,7 @@ func (r *run) event(act func() error) error {
 type files struct{ *run }
 
 func (f files) Replace(path string, data []byte) error {
-	return f.event(func() error {
+	return f.event(false, func() error {
 		tmp := path + "~" // no fsync: the machine is not switched off here
 		if err := os.WriteFile(tmp, data, 0o600); err != nil {
 			return err
@@ -109,7 +115,7 @@ func (f files) Replace(path string, data []byte) error {
 	})
 }
 
-func (f files) Remove(path string) error { return f.event(func() error { return os.Remove(path) }) }
+func (f files) Remove(path string) error { return f.event(false, func() error { return os.Remove(path) }) }
 
 // newWorld serves a registry for as many schedules as there will be.
 func newWorld(t testing.TB) *world {
@@ -166,7 +172,7 @@ func (w *world) serve(rw http.ResponseWriter, req *http.Request) {
 		return
 	}
 	answer := httptest.NewRecorder()
-	err := r.event(func() error {
+	err := r.event(writesTag(req), func() error {
 		if refuse {
 			answer.WriteHeader(http.StatusMethodNotAllowed)
 			return nil
@@ -180,6 +186,13 @@ func (w *world) serve(rw http.ResponseWriter, req *http.Request) {
 	maps.Copy(rw.Header(), answer.Header())
 	rw.WriteHeader(answer.Code)
 	_, _ = rw.Write(answer.Body.Bytes())
+}
+
+// writesTag tells requests that write or remove a tag.
+func writesTag(req *http.Request) bool {
+	tag := path.Base(req.URL.Path)
+	return (req.Method == http.MethodPut || req.Method == http.MethodDelete) &&
+		path.Base(path.Dir(req.URL.Path)) == "manifests" && slices.Contains(worldTags, tag)
 }
 
 // direct asks the registry without anybody counting it.
