@@ -12,7 +12,7 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/archmage-build/archmage/internal/chores"
+	"github.com/archmage-build/archmage/internal/devtools"
 
 	// mage:import
 	_ "github.com/archmage-build/archmage/tasks"
@@ -20,17 +20,17 @@ import (
 
 // Test installs what the tests need, then runs them all with the race detector.
 func Test(ctx context.Context) error {
-	if err := chores.Setup(ctx); err != nil {
+	if err := devtools.Setup(ctx); err != nil {
 		return err
 	}
-	return chores.Test(ctx)
+	return devtools.Test(ctx)
 }
 
 // Bench measures what is promised, side by side with docker buildx where it does the same; it takes minutes.
-func Bench(ctx context.Context) error { return chores.Bench(ctx) }
+func Bench(ctx context.Context) error { return devtools.Bench(ctx) }
 
 // Soak runs at full size what tests do in small: crashes, faults, many devices.
-func Soak(ctx context.Context) error { return chores.Soak(ctx) }
+func Soak(ctx context.Context) error { return devtools.Soak(ctx) }
 
 // Lint checks the code by the rules of .golangci.yml; compiling the linter takes minutes once.
 func Lint(ctx context.Context) error {

@@ -115,7 +115,9 @@ func (f files) Replace(path string, data []byte) error {
 	})
 }
 
-func (f files) Remove(path string) error { return f.event(false, func() error { return os.Remove(path) }) }
+func (f files) Remove(path string) error {
+	return f.event(false, func() error { return os.Remove(path) })
+}
 
 // newWorld serves a registry for as many schedules as there will be.
 func newWorld(t testing.TB) *world {

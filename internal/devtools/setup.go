@@ -1,5 +1,5 @@
-// Package chores tests archmage itself; only magefile.go imports it.
-package chores
+// Package devtools tests archmage itself; only magefile.go imports it.
+package devtools
 
 import (
 	"context"

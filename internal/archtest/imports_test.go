@@ -1,4 +1,4 @@
-package house_test
+package archtest_test
 
 import (
 	"slices"
@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// layers are the components from the top to the bottom of the house. A
+// layers are the components from the top to the bottom. A
 // component imports only what stands below its own layer. A component may be
 // listed before it exists; one that exists must be listed.
 var layers = [][]string{
 	{"magefile"},
-	{"tasks", "chores"}, // chores serve the magefile alone
+	{"tasks", "devtools"}, // serves the magefile alone
 	{"release"},
 	{"build", "index", "audit", "smoke"},
 	{"reach"},
@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "house", "docs"},
+	{"embedded", "sign", "ui", "archtest", "docs"},
 	{"oci"}, // what all see alike
 }
 
@@ -42,7 +42,7 @@ func violations(p pkg) []string {
 	var wrong []string
 	from := component(p.ImportPath)
 	if layer(from) < 0 {
-		wrong = append(wrong, p.ImportPath+" has no place in the house: add "+from+" to the layers, or move the code")
+		wrong = append(wrong, p.ImportPath+" is in no layer: add "+from+" to the layers, or move the code")
 	}
 	for _, path := range p.Imports {
 		to := component(path)

@@ -1,4 +1,4 @@
-package chores
+package devtools
 
 import "context"
 

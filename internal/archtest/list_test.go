@@ -1,4 +1,4 @@
-package house_test
+package archtest_test
 
 import (
 	"encoding/json"
@@ -61,7 +61,7 @@ func run(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// component names the part of the house that an import path of ours belongs to:
+// component names the component that an import path of ours belongs to:
 // "build" for internal/build and all below it, "tasks", "magefile" for the
 // root. It is "" for what is not ours.
 func component(path string) string {
