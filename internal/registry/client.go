@@ -15,6 +15,9 @@ import (
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/archmage-build/archmage/internal/credential"
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Host says how one registry is spoken to. A registry without a Host is spoken
@@ -34,9 +37,9 @@ type Host struct {
 
 // Options tune a Client. The zero value works, without credentials.
 type Options struct {
-	// CredentialFiles are asked for credentials in turn: see the function of
-	// that name. Without any, all registries are spoken to anonymously.
-	CredentialFiles []string
+	// Credentials gives the logins. Without it, all registries are spoken to
+	// anonymously.
+	Credentials *credential.Store
 	// Jobs bounds the requests in flight to one host, and the blobs copied at
 	// a time; 0 means 8.
 	Jobs int
@@ -58,17 +61,18 @@ type Options struct {
 
 // Client talks to registries. It is safe for concurrent use.
 type Client struct {
-	hosts     *hosts
-	keychain  authn.Keychain
-	puller    *remote.Puller
-	pusher    *remote.Pusher
-	transport http.RoundTripper
-	jobs      int
-	attempts  int
-	backoff   time.Duration
-	progress  func(Progress)
-	seen      seen
-	blobs     blobs
+	hosts       *hosts
+	credentials *credential.Store
+	keychain    authn.Keychain
+	puller      *remote.Puller
+	pusher      *remote.Pusher
+	transport   http.RoundTripper
+	jobs        int
+	attempts    int
+	backoff     time.Duration
+	progress    func(Progress)
+	seen        seen
+	blobs       blobs
 }
 
 // New returns a client for the declared hosts and, by the rules of Host, any
@@ -94,12 +98,13 @@ func New(declared []Host, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		hosts:    h,
-		keychain: fileKeychain{opts.CredentialFiles},
-		jobs:     opts.Jobs,
-		attempts: opts.Attempts,
-		backoff:  opts.Backoff,
-		progress: opts.Progress,
+		hosts:       h,
+		credentials: opts.Credentials,
+		keychain:    keychain{opts.Credentials},
+		jobs:        opts.Jobs,
+		attempts:    opts.Attempts,
+		backoff:     opts.Backoff,
+		progress:    opts.Progress,
 		transport: &resumer{
 			next: &retrier{
 				next:     h,
@@ -205,21 +210,16 @@ func ReadCA(path string) ([]*x509.Certificate, error) {
 	return out, nil
 }
 
-// canonicalHost maps the names of Docker Hub to the one it is spoken to by.
+// canonicalHost is the host that a registry is spoken to at.
 func canonicalHost(name string) string {
-	if name == "docker.io" || name == "index.docker.io" || name == "registry-1.docker.io" {
+	if name = oci.RegistryName(name); name == "docker.io" {
 		return "index.docker.io"
 	}
 	return name
 }
 
 // familiarHost is the name of a host as a user writes it.
-func familiarHost(name string) string {
-	if canonicalHost(name) == "index.docker.io" {
-		return "docker.io"
-	}
-	return name
-}
+func familiarHost(name string) string { return oci.RegistryName(name) }
 
 // splitHost returns the host and path of a repository or reference, normalised
 // as Docker does: "alpine" is docker.io and library/alpine.

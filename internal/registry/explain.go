@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/oci"
 )
 
@@ -33,13 +33,12 @@ func (c *Client) explain(ctx context.Context, host, ref string, err error) error
 	if !errors.As(err, &e) || e.Kind != Unauthorized {
 		return err
 	}
-	reg, parseErr := c.registry(host)
-	if parseErr != nil {
-		return err
-	}
 	// Looked up again rather than carried along: this is the rare path.
-	auth, lookupErr := c.keychain.Resolve(reg)
-	if lookupErr != nil || auth == authn.Anonymous {
+	name, parseErr := credential.OfRepository(ref)
+	if parseErr != nil || ref == "" {
+		name = host
+	}
+	if l, lookupErr := c.credentials.Lookup(name); lookupErr != nil || !l.Found() {
 		return err
 	}
 	refused := *e

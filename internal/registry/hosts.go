@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -60,9 +59,9 @@ func (h *hosts) find(address string) *host {
 	if d := h.byName[canonicalHost(address)]; d != nil {
 		return d
 	}
-	bare := hostname(address)
+	bare := oci.Hostname(address)
 	for name, d := range h.byName {
-		if hostname(name) == bare {
+		if oci.Hostname(name) == bare {
 			return d
 		}
 	}
@@ -116,11 +115,4 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
-}
-
-func hostname(address string) string {
-	if name, _, err := net.SplitHostPort(address); err == nil {
-		return name
-	}
-	return strings.Trim(address, "[]")
 }
