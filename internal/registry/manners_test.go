@@ -153,7 +153,7 @@ func TestTokenForTwoRepositories(t *testing.T) {
 	for _, manner := range []string{"both", "refuses", "first"} {
 		t.Run(manner, func(t *testing.T) {
 			t.Parallel()
-			inner := memory()
+			org, mirror := memory(), memory() // one in memory has the same blobs in all its repositories
 			var host string
 			var refused atomic.Int64
 			host = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -181,7 +181,11 @@ func TestTokenForTwoRepositories(t *testing.T) {
 					q.Del("from")
 					r.URL.RawQuery = q.Encode()
 				}
-				inner.ServeHTTP(w, r)
+				if strings.HasPrefix(name, "mirror/") {
+					mirror.ServeHTTP(w, r)
+					return
+				}
+				org.ServeHTTP(w, r)
 			}))
 			c := newTestClient(t, nil, Options{})
 			desc := ocispecs.Descriptor{Digest: digest.FromString("content"), Size: 7}
