@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -353,9 +354,10 @@ func checkTag(tag string) error {
 	if strings.HasPrefix(tag, "-") {
 		return fmt.Errorf("the tag %q begins with a dash", tag)
 	}
-	named, err := reference.ParseNormalizedNamed(tag)
-	if err != nil {
-		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
+	named, err := oci.ParseReference(tag)
+	var e *oci.ReferenceError
+	if errors.As(err, &e) {
+		return fmt.Errorf("%w; %s", err, e.Hint())
 	}
 	if _, ok := named.(reference.Digested); ok {
 		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one", tag)

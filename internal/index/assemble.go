@@ -230,7 +230,7 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 			return part{}, wrap(err)
 		}
 		stated := image
-		if desc, raw, err = client.Manifest(ctx, ref); err != nil {
+		if desc, raw, err = client.Listed(ctx, ref); err != nil {
 			return part{}, wrap(err)
 		}
 		if err := sameBytes(stated, desc); err != nil {
@@ -318,7 +318,7 @@ func (s store) readAttestations(ctx context.Context, client *registry.Client, ch
 		if err != nil {
 			return nil, err
 		}
-		got, raw, err := client.Manifest(ctx, ref)
+		got, raw, err := client.Listed(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
