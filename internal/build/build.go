@@ -140,11 +140,9 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
-	s := d.start(b.ID(), w.Name)
-	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
-	s.wait()
+	resp, s, err := push(ctx, w, b, d, opt, p != nil, o)
 	if err != nil {
-		return nil, failure(ctx, err, b, w, s, p != nil)
+		return nil, err
 	}
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}

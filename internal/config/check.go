@@ -60,6 +60,9 @@ func (t *Target) Check() hcl.Diagnostics {
 			fail(t.Where("annotations", a), "Invalid annotation", "%s", Sentence(err))
 		}
 	}
+	if t.Index != nil && !slices.Contains([]string{"auto", IndexAlways}, *t.Index) {
+		fail(t.Where("index", ""), "Invalid index", "index is \"auto\" (a single image without attestations is published without an index) or \"always\"; %q is neither.", *t.Index)
+	}
 	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
 		fail(t.Where("network", ""), "Invalid network", "The network mode %q is none of default, host and none.", *t.Network)
 	}
@@ -345,6 +348,9 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 
 // Loopback is oci.Loopback.
 func Loopback(host string) bool { return oci.Loopback(host) }
+
+// IndexAlways is the value of Target.Index that publishes an index in any case.
+const IndexAlways = "always"
 
 // tagPattern is the grammar of the distribution specification:
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests

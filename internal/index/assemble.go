@@ -58,6 +58,10 @@ type Assembly struct {
 	// StripAttestations leaves SBOMs and provenance out. They are kept
 	// otherwise, each right after its image.
 	StripAttestations bool
+	// Index makes an index of a single image too. Otherwise one that was built,
+	// and has no attestations, is published as it is, as bake does: some services
+	// take no index.
+	Index bool
 }
 
 // Assemble makes the draft index of a target from children that are in a
@@ -84,7 +88,8 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 		return nil, err
 	}
 
-	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: s}
+	built := !slices.ContainsFunc(ordered, func(c Child) bool { return c.Ref != "" })
+	d := &Draft{mayBePlain: built && !a.Index, Target: a.Target, sources: map[digest.Digest]string{}, store: s}
 	d.Index = newIndex(ocispecs.MediaTypeImageIndex)
 	if a.Docker {
 		d.Index = newIndex(oci.MediaTypeDockerManifestList)
