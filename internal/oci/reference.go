@@ -145,8 +145,8 @@ func isHost(first string) bool {
 }
 
 // IPv6Registry reports whether a registry's host is a literal IPv6 address. Our
-// own client and BuildKit take one; Docker before 25, podman and nerdctl take no
-// reference that begins with one.
+// own client and BuildKit take one; Docker 20.10 and podman 4.3 call a reference
+// that begins with one invalid.
 func IPv6Registry(host string) bool {
 	ip, err := netip.ParseAddr(Hostname(host))
 	return err == nil && ip.Is6()

@@ -49,7 +49,7 @@ func (p *planner) checkAddresses() {
 					continue
 				}
 				p.fail(t.Spec.Where("tags", t.Spec.Tags[min(i, len(t.Spec.Tags)-1)]), "IPv6 address as registry",
-					"Device %q would have to pull %s, and container runtimes take no IPv6 address in a reference (Docker from version 25 on, podman and nerdctl not at all). Give the registry a name, in DNS or /etc/hosts, and write that.", d.Name, tag)
+					"Device %q would have to pull %s, and container runtimes (Docker 20.10 and podman 4.3 among them) take no IPv6 address in a reference. Give the registry a name, in DNS or /etc/hosts, and write that.", d.Name, tag)
 				return
 			}
 		}
