@@ -63,7 +63,8 @@ type Result struct {
 	Inputs inputs.Inputs
 	// Changed are the files that changed while it was built.
 	Changed []string
-	// Steps and Cached count the vertices of the solve.
+	// Steps and Cached count the steps of the Dockerfile; where several platforms
+	// were solved together, those that name this one or none.
 	Steps, Cached int
 	Duration      time.Duration
 }
@@ -130,7 +131,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
-	if err := reading.Watch(opt); err != nil {
+	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
 	s := d.start(b.ID(), w.Name)
@@ -158,6 +159,6 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 			return nil, err
 		}
 	}
-	steps, cached := s.counts()
+	steps, cached := s.counts(b.PlatformName())
 	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }
