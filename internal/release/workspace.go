@@ -30,6 +30,8 @@ type Workspace struct {
 	Streams *ui.Streams
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
+	// Hooks are those of a Go program that uses the workspace.
+	Hooks []Hook
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
