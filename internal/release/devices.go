@@ -143,7 +143,7 @@ func (w *Workspace) showDevices(views []deviceView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "%s %s\n", out.Bold(v.Name+":"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(v.Remedy))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

@@ -353,4 +353,3 @@ func (o *hookOutput) line() {
 	o.tail = o.tail[max(0, len(o.tail)-hookTail):]
 	o.w.say("%s: %s", o.point, text)
 }
-

@@ -172,7 +172,7 @@ func (w *Workspace) showWorkers(view workersView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(v.Remedy))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

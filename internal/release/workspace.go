@@ -131,6 +131,9 @@ func usage(summary string, err error) error {
 	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
 
+// Usage is an InputError about an option that a caller of this package read.
+func Usage(summary string, err error) error { return usage(summary, err) }
+
 // read reads the configuration. The error is an InputError.
 func (w *Workspace) read(s Selection) (*config.Config, error) {
 	files := s.Files
