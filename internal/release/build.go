@@ -32,11 +32,15 @@ type BuildOptions struct {
 // moves.
 func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 	return w.alone(o.Selection, func(p *plan.Plan, client *registry.Client) error {
-		r, err := w.build(ctx, p, client, o.Fresh)
+		run, err := w.pipeline(p, client, nil)
 		if err != nil {
 			return err
 		}
-		return w.showBuilt(r)
+		run.fresh = o.Fresh
+		if err := run.steps(ctx, stepBuild); err != nil {
+			return err
+		}
+		return w.showBuilt(run.record)
 	})
 }
 
