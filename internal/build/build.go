@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/cli/cli/config/configfile"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/inputs"
@@ -35,6 +36,11 @@ type Options struct {
 	DockerMediaTypes bool
 	// Strip leaves attestations out.
 	Strip bool
+	// Logins are registries and repositories that a daemon gets logins for,
+	// besides what a build itself names.
+	Logins []string
+	// Docker is Docker's configuration, for its proxies; nil is an empty one.
+	Docker *configfile.ConfigFile
 	// Registry and Scratch, a directory, serve workers that reach no registry:
 	// images pass through here.
 	Registry Registry
@@ -134,6 +140,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
+	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
 	s := d.start(b.ID(), w.Name)
 	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()

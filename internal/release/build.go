@@ -14,6 +14,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -92,11 +93,15 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 
 // solves are the builds of a plan, for a record.
 func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
+	// A configuration that cannot be read is told by whoever looks for a login.
+	docker, _ := credential.New(w.Getenv).Docker()
 	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
-			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+			Insecure:         insecure(p),
+			Logins:           loginsFor(p),
+			Docker:           docker,
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
