@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/docker/cli/cli/config/configfile"
+	"github.com/moby/buildkit/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/inputs"
@@ -69,7 +70,8 @@ type Result struct {
 	Inputs inputs.Inputs
 	// Changed are the files that changed while it was built.
 	Changed []string
-	// Steps and Cached count the vertices of the solve.
+	// Steps and Cached count the steps of the Dockerfile; where several platforms
+	// were solved together, those that name this one or none.
 	Steps, Cached int
 	Duration      time.Duration
 }
@@ -136,13 +138,25 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
-	if err := reading.Watch(opt); err != nil {
+	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
-	resp, s, err := push(ctx, w, b, d, opt, p != nil, o)
-	if err != nil {
-		return nil, err
+	pushedTo := o.Registry
+	if p != nil {
+		pushedTo = nil // the worker pushes nothing
+	}
+	resp, s, refused, err := pushing(ctx, w, b, pushedTo, func() (*client.SolveResponse, *stream, bool, error) {
+		s := d.start(b.ID(), w.Name)
+		resp, made, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
+		s.wait()
+		return resp, s, made, err
+	})
+	switch {
+	case refused != nil:
+		return nil, fmt.Errorf("building %s, pushing it: %w", b.ID(), refused)
+	case err != nil:
+		return nil, failure(ctx, err, b, w, s, p != nil)
 	}
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}
@@ -163,6 +177,6 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 			return nil, err
 		}
 	}
-	steps, cached := s.counts()
+	steps, cached := s.counts(b.PlatformName())
 	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

@@ -28,10 +28,11 @@ const compatibility = 20
 func solve(ctx context.Context, c *client.Client, opt client.SolveOpt, created *time.Time, status chan *client.SolveStatus) (resp *client.SolveResponse, made bool, err error) {
 	// The exporter has one time for layers and configuration. The result passes
 	// through here on its way to it, as buildx has it too.
-	request := gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: maps.Clone(opt.FrontendAttrs), Evaluate: true}
+	frontend := opt.Frontend
 	var passed atomic.Bool
 	resp, err = c.Build(ctx, opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		res, err := c.Solve(ctx, request)
+		// These are the build's own, and the caches to read from.
+		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: frontend, FrontendOpt: c.BuildOpts().Opts, Evaluate: true})
 		if err == nil && created != nil {
 			err = date(res.Metadata, *created)
 		}

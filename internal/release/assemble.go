@@ -1,8 +1,11 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/index"
@@ -15,7 +18,11 @@ import (
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
-		if err := w.assemble(ctx, p, client, r); err != nil {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAssemble); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)
@@ -66,7 +73,8 @@ func covers(r *journal.Record, p *plan.Plan) bool {
 }
 
 func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	for _, t := range p.Published() {
+	drafts := make([]*index.Draft, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) error {
 		tr := r.Target(t.Name)
 		if tr == nil {
 			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
@@ -84,7 +92,14 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		if err != nil {
 			return interrupted(ctx, err)
 		}
-		tr.Index = d.Descriptor.Digest
+		tr.Index, drafts[i] = d.Descriptor.Digest, d
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, t := range p.Published() {
+		d := drafts[i]
 		if d.Plain() {
 			w.say("assembled %s: one image, published without an index, %s", t.Name, d.Descriptor.Digest)
 		} else {
@@ -97,11 +112,34 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 	return nil
 }
 
+// atOnce bounds how many targets are worked on at a time.
+const atOnce = 4
+
+// sideBySide does something for each of a list, some at a time, and returns the
+// first error in the list's order.
+func sideBySide[T any](list []T, do func(int, T) error) error {
+	errs := make([]error, len(list))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, e := range list {
+		g.Go(func() error {
+			errs[i] = do(i, e)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in the list
+	return cmp.Or(errs...)
+}
+
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
 func (w *Workspace) Annotate(ctx context.Context, s Selection) error {
-	return w.step(ctx, s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
-		if err := w.annotate(p, r); err != nil {
+	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAnnotate); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)

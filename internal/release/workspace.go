@@ -31,6 +31,8 @@ type Workspace struct {
 	Streams *ui.Streams
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
+	// Hooks are those of a Go program that uses the workspace.
+	Hooks []Hook
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
@@ -129,6 +131,9 @@ func (e *InputError) Error() string {
 func usage(summary string, err error) error {
 	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
+
+// Usage is an InputError about an option that a caller of this package read.
+func Usage(summary string, err error) error { return usage(summary, err) }
 
 // read reads the configuration. The error is an InputError.
 func (w *Workspace) read(s Selection) (*config.Config, error) {
