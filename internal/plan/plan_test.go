@@ -212,3 +212,29 @@ func BenchmarkNew(b *testing.B) {
 		}
 	}
 }
+
+// A registry at an IPv6 address is refused where a device would have to pull from
+// it, and only there.
+func TestIPv6Registry(t *testing.T) {
+	t.Parallel()
+	const app = `
+target "app" {
+  platforms = ["linux/amd64"]
+  tags      = ["[::1]:5001/app:1"]
+  smoke { command = ["true"] }
+}
+`
+	for device, refused := range map[string]bool{
+		"": false,
+		`device "here" { host = "local" }`: true,
+		`worker "w" { address = "unix:///run/buildkit.sock" }
+device "w" { worker = "w" }`: false,
+		`device "here" { host = "local" }
+release { prove = false }`: false,
+	} {
+		_, wrong := planned(t, app+device, Options{})
+		if strings.Contains(wrong, "IPv6 address") != refused {
+			t.Errorf("%s: %s", device, wrong)
+		}
+	}
+}
