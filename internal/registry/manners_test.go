@@ -331,3 +331,19 @@ func TestListedIsLookedForAgain(t *testing.T) {
 		}
 	}
 }
+
+// A tag that a registry never moves is told as one, whatever the registry says.
+func TestImmutableTag(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(http.ResponseWriter){
+		"ECR":    says(http.StatusBadRequest, "TAG_INVALID", "The image tag '1' already exists in the 'hello' repository and cannot be overwritten because the tag is immutable."),
+		"Harbor": says(http.StatusPreconditionFailed, "PRECONDITION", "Failed to process request due to 'hello:1' configured as immutable."),
+		"Google": says(http.StatusForbidden, "DENIED", "Cannot update tag 1. The repository has enabled tag immutability (immutable tags)"),
+	} {
+		f := &faulty{next: memory(), path: "/manifests/1", method: http.MethodPut, faults: []func(http.ResponseWriter){fault}}
+		err := newTestClient(t, nil, Options{}).PutManifest(t.Context(), serve(t, f)+"/hello:1", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+		if !strings.Contains(told(err), "does not let the tag be moved") || !strings.Contains(told(err), "another tag") || f.asked.Load() != 1 {
+			t.Errorf("%s: %s", name, told(err))
+		}
+	}
+}
