@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -220,7 +221,10 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Credentials: credential.New(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Waiting: func(p registry.Wait) {
+			w.say("registry %s wants fewer requests: going on in %s", p.Host, ui.Duration(p.Duration))
+		},
 	})
 }
 
