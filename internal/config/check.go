@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -61,6 +62,9 @@ func (t *Target) Check() hcl.Diagnostics {
 		if _, err := ParseAnnotation(a); a != "" && err != nil {
 			fail(t.Where("annotations", a), "Invalid annotation", "%s", Sentence(err))
 		}
+	}
+	if t.Index != nil && !slices.Contains([]string{"auto", IndexAlways}, *t.Index) {
+		fail(t.Where("index", ""), "Invalid index", "index is \"auto\" (a single image without attestations is published without an index) or \"always\"; %q is neither.", *t.Index)
 	}
 	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
 		fail(t.Where("network", ""), "Invalid network", "The network mode %q is none of default, host and none.", *t.Network)
@@ -348,6 +352,9 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 // Loopback is oci.Loopback.
 func Loopback(host string) bool { return oci.Loopback(host) }
 
+// IndexAlways is the value of Target.Index that publishes an index in any case.
+const IndexAlways = "always"
+
 // tagPattern is the grammar of the distribution specification:
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 var tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
@@ -356,9 +363,10 @@ func checkTag(tag string) error {
 	if strings.HasPrefix(tag, "-") {
 		return fmt.Errorf("the tag %q begins with a dash", tag)
 	}
-	named, err := reference.ParseNormalizedNamed(tag)
-	if err != nil {
-		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
+	named, err := oci.ParseReference(tag)
+	var e *oci.ReferenceError
+	if errors.As(err, &e) {
+		return fmt.Errorf("%w; %s", err, e.Hint())
 	}
 	if _, ok := named.(reference.Digested); ok {
 		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one", tag)

@@ -223,7 +223,7 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 	return registry.New(hosts, registry.Options{
 		Credentials: credential.New(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
 		Waiting: func(p registry.Wait) {
-			w.say("registry %s wants fewer requests: going on in %s", p.Host, ui.Duration(p.Duration))
+			w.say("registry %s asks for a pause: going on in %s", p.Host, ui.Duration(p.Duration))
 		},
 	})
 }
