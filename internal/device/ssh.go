@@ -35,8 +35,16 @@ func (r remote) dial(ctx context.Context, port int) (network, address string, un
 
 func (r remote) bring(ctx context.Context, host string) error {
 	name, port := splitHost(host)
-	at := net.JoinHostPort(name, port)
-	return r.conn.Forward(ctx, openssh.Forward{Remote: at, Local: at})
+	l, err := r.conn.Listen(ctx, net.JoinHostPort(name, port))
+	if err != nil {
+		return err
+	}
+	go serveReader(l, net.JoinHostPort(name, port))
+	go func() {
+		<-r.conn.Done()
+		_ = l.Close()
+	}()
+	return nil
 }
 
 func (r remote) hostKey() string { return r.conn.HostKey() }
