@@ -13,9 +13,9 @@ import (
 // remote is a device on the other side of SSH.
 type remote struct{ conn *openssh.Conn }
 
-func dialSSH(ctx context.Context, spec *config.Device, o Options) (link, error) {
+func dialSSH(ctx context.Context, spec *config.Device, timeout time.Duration, o Options) (link, error) {
 	conn, err := openssh.Dial(ctx, spec.Host, openssh.Options{
-		AcceptNew: spec.AcceptNew, HostKey: spec.HostKey, ConnectTimeout: o.Connect, Config: o.SSHConfig,
+		AcceptNew: spec.AcceptNew, HostKey: spec.HostKey, ConnectTimeout: timeout, Silence: spec.Silence, Config: o.SSHConfig,
 	})
 	if err != nil {
 		return nil, err
