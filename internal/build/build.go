@@ -69,7 +69,8 @@ type Result struct {
 	Inputs inputs.Inputs
 	// Changed are the files that changed while it was built.
 	Changed []string
-	// Steps and Cached count the vertices of the solve.
+	// Steps and Cached count the steps of the Dockerfile; where several platforms
+	// were solved together, those that name this one or none.
 	Steps, Cached int
 	Duration      time.Duration
 }
@@ -136,7 +137,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
-	if err := reading.Watch(opt); err != nil {
+	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
@@ -165,6 +166,6 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 			return nil, err
 		}
 	}
-	steps, cached := s.counts()
+	steps, cached := s.counts(b.PlatformName())
 	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

@@ -32,6 +32,9 @@ func frontendOpt(b *plan.Build, bases map[string]Base, o Options) (*client.Solve
 		Frontend:             "dockerfile.v0",
 		FrontendAttrs:        fa,
 		CompatibilityVersion: compatibility,
+		// The release has a record of its own; the daemon's takes it as long as
+		// building and pushing a small image.
+		Internal: true,
 	}
 	if so.AllowedEntitlements, err = allowed(b.Spec); err != nil {
 		return nil, nil, err

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -48,15 +47,19 @@ type Options struct {
 	// Backoff is the wait before the second attempt, doubled (with jitter)
 	// for each further one; 0 means half a second.
 	Backoff time.Duration
-	// MaxWait is the longest Retry-After that is waited for. A registry that
-	// asks for more has a quota that is used up, which is an error. 0 means
-	// 30 seconds.
+	// MaxWait is how long one operation (a manifest, a blob) waits altogether
+	// for a registry that is busy or wants fewer requests. A registry that asks
+	// for more (Retry-After) has a quota that is used up, which is an error. 0
+	// means two minutes.
 	MaxWait time.Duration
 	// UserAgent is put before the library's own.
 	UserAgent string
 	// Progress is told of blobs on their way to a registry, from several
 	// goroutines at once and often; it may be nil.
 	Progress func(Progress)
+	// Waiting is told of pauses that a person would notice, from several
+	// goroutines; it may be nil.
+	Waiting func(Wait)
 }
 
 // Client talks to registries. It is safe for concurrent use.
@@ -70,6 +73,7 @@ type Client struct {
 	jobs        int
 	attempts    int
 	backoff     time.Duration
+	maxWait     time.Duration
 	progress    func(Progress)
 	seen        seen
 	blobs       blobs
@@ -88,7 +92,7 @@ func New(declared []Host, opts Options) (*Client, error) {
 		opts.Backoff = 500 * time.Millisecond
 	}
 	if opts.MaxWait <= 0 {
-		opts.MaxWait = 30 * time.Second
+		opts.MaxWait = 2 * time.Minute
 	}
 	if opts.UserAgent == "" {
 		opts.UserAgent = "archmage"
@@ -104,18 +108,20 @@ func New(declared []Host, opts Options) (*Client, error) {
 		jobs:        opts.Jobs,
 		attempts:    opts.Attempts,
 		backoff:     opts.Backoff,
+		maxWait:     opts.MaxWait,
 		progress:    opts.Progress,
-		transport: &resumer{
+		transport: oneScope{&resumer{
 			next: &retrier{
 				next:     h,
 				attempts: opts.Attempts,
 				backoff:  opts.Backoff,
 				maxWait:  opts.MaxWait,
+				pauses:   &pauses{report: opts.Waiting},
 			},
 			attempts: opts.Attempts,
 			backoff:  opts.Backoff,
 			maxWait:  opts.MaxWait,
-		},
+		}},
 	}
 	remoteOpts := []remote.Option{
 		remote.WithTransport(c.transport),
@@ -146,7 +152,7 @@ func (c *Client) Jobs() int { return c.jobs }
 func newHTTPTransport(h Host) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dialer(stallTime),
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          100,
 		MaxIdleConnsPerHost:   50,
