@@ -142,21 +142,14 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
-	pushedTo := o.Registry
-	if p != nil {
-		pushedTo = nil // the worker pushes nothing
-	}
-	resp, s, refused, err := pushing(ctx, w, b, pushedTo, func() (*client.SolveResponse, *stream, bool, error) {
+	resp, s, err := push(ctx, w, b, p != nil, o, func() (*client.SolveResponse, *stream, bool, error) {
 		s := d.start(b.ID(), w.Name)
+		defer s.wait()
 		resp, made, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
-		s.wait()
 		return resp, s, made, err
 	})
-	switch {
-	case refused != nil:
-		return nil, fmt.Errorf("building %s, pushing it: %w", b.ID(), refused)
-	case err != nil:
-		return nil, failure(ctx, err, b, w, s, p != nil)
+	if err != nil {
+		return nil, err
 	}
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}

@@ -22,34 +22,32 @@ const pushes = 4
 // pushPause is the pause before the second push, doubled for each further one.
 const pushPause = time.Second
 
-// attempt is one solve with a push from the worker. It reports whether the images
-// were made, so that an error is about what came after.
-type attempt func() (resp *client.SolveResponse, s *stream, made bool, err error)
-
-// pushing solves for b's repository, and solves again where the images were made
-// but their push from the worker failed and the registry, asked from here, takes
-// pushes. Of its errors, refused is what the registry has against it, a
-// *registry.Error; err is the solve's. A daemon has no codes for what a registry
-// answered.
-func pushing(ctx context.Context, w *worker.Worker, b *plan.Build, reg Registry, try attempt) (resp *client.SolveResponse, s *stream, refused, err error) {
+// push solves b, by a function that also reports whether the image was made, and
+// solves it again where the image was made but its push from
+// the worker failed and the registry, asked from here, takes pushes. What the
+// registry has against it is a *registry.Error. A daemon has no codes for what a
+// registry answered.
+func push(ctx context.Context, w *worker.Worker, b *plan.Build, carried bool, o Options, solve func() (*client.SolveResponse, *stream, bool, error)) (*client.SolveResponse, *stream, error) {
 	pause := pushPause
 	for n := 1; ; n++ {
-		var made bool
-		resp, s, made, err = try()
-		if err == nil || !made || reg == nil || ctx.Err() != nil || !ofPush(err, s) {
-			return resp, s, nil, err
+		resp, s, made, err := solve()
+		if err == nil {
+			return resp, s, nil
 		}
-		if refused := reg.CheckPush(ctx, b.Repository); refused != nil {
-			return resp, s, refused, err
+		if !made || carried || o.Registry == nil || ctx.Err() != nil || !ofPush(err, s) {
+			return nil, s, failure(ctx, err, b, w, s, carried)
+		}
+		if refused := o.Registry.CheckPush(ctx, b.Repository); refused != nil {
+			return nil, s, fmt.Errorf("building %s, pushing it: %w", b.ID(), refused)
 		}
 		if n == pushes {
-			return resp, s, unpushed(b, w, err), err
+			return nil, s, unpushed(b, w, err)
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return resp, s, nil, context.Cause(ctx)
+			return nil, s, context.Cause(ctx)
 		case <-timer.C:
 		}
 		pause *= 2
@@ -65,9 +63,9 @@ func ofPush(err error, s *stream) bool {
 }
 
 func unpushed(b *plan.Build, w *worker.Worker, err error) error {
-	return &registry.Error{
+	return fmt.Errorf("building %s: %w", b.ID(), &registry.Error{
 		Kind: registry.Failed, Host: plan.Host(b.Repository), Ref: b.Repository, Err: err,
 		Reason: fmt.Sprintf("does not take the image from worker %q, though it takes pushes from here: %v", w.Name, flat(err)),
 		Hint:   fmt.Sprintf("look at the network between the worker and the registry, or let this machine push: worker %q { push = \"client\" }", w.Name),
-	}
+	})
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -135,55 +134,36 @@ func (t *together) solve(ctx context.Context, d *Display) {
 		return
 	}
 	var readings []*inputs.Reading
+	var repositories, names []string
 	for _, p := range t.parts {
-		readings = append(readings, p.reading)
+		readings, names = append(readings, p.reading), append(names, p.build.PlatformName())
+		repositories = append(repositories, p.reading.Repositories(ctx)...)
 	}
 	if err := inputs.Watch(opt, readings...); err != nil {
 		t.fail(func(*plan.Build) error { return err })
 		return
 	}
+	opt.Session = append(opt.Session, t.worker.Auth(logins(first, opt, repositories, t.options)...))
 	frontend := opt.Frontend
-	var names []string
-	for _, p := range t.parts {
-		names = append(names, p.build.PlatformName())
-	}
 	opt.FrontendAttrs["platform"] = strings.Join(names, ",")
-	opt.Session = append(opt.Session, t.worker.Auth(logins(first, opt, t.repositories(ctx), t.options)...))
-	resp, s, refused, err := pushing(ctx, t.worker, first, t.options.Registry, func() (*client.SolveResponse, *stream, bool, error) {
+	resp, s, err := push(ctx, t.worker, first, false, t.options, func() (*client.SolveResponse, *stream, bool, error) {
 		s := d.startAll(first.Target.Name, t.worker.Name)
-		var made atomic.Bool
+		defer s.wait()
+		made := false
 		resp, err := t.worker.Client.Build(ctx, *opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 			res, err := t.each(ctx, c, frontend)
-			made.Store(err == nil)
+			made = err == nil
 			return res, err
 		}, s.channel)
-		s.wait()
-		return resp, s, made.Load(), err
+		return resp, s, made, err
 	})
-	for _, p := range t.parts {
-		if p.err == nil && refused != nil {
-			p.outcome.Err = fmt.Errorf("building %s, pushing it: %w", p.build.ID(), refused)
-		} else if p.err == nil {
-			p.err = err
-		}
-	}
-	var pushedAll map[string]ocispecs.Descriptor
+	var images map[string]ocispecs.Descriptor
 	if err == nil {
-		pushedAll, err = t.pushed(ctx, first.Repository, resp.ExporterResponse)
+		images, err = t.pushed(ctx, first.Repository, resp.ExporterResponse)
 	}
 	for _, p := range t.parts {
-		p.end(ctx, t, s, pushedAll, err)
+		p.end(ctx, t, s, images, err)
 	}
-}
-
-// repositories are those of the images that the Dockerfile names for any of the
-// platforms.
-func (t *together) repositories(ctx context.Context) []string {
-	var out []string
-	for _, p := range t.parts {
-		out = append(out, p.reading.Repositories(ctx)...)
-	}
-	return out
 }
 
 func (t *together) fail(why func(*plan.Build) error) {
@@ -199,7 +179,7 @@ func (t *together) each(ctx context.Context, c gateway.Client, frontend string) 
 	var all sync.WaitGroup
 	for i, p := range t.parts {
 		if p.err != nil {
-			continue // when this is asked for again, to push the others
+			continue // in an attempt before
 		}
 		all.Go(func() {
 			attrs := maps.Clone(c.BuildOpts().Opts)
@@ -266,11 +246,10 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 	desc, ok := images[name]
 	var unreadable *inputs.UnreadableError
 	switch {
-	case p.outcome.Err != nil:
 	case p.err != nil:
 		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false)
 	case err != nil:
-		p.outcome.Err = err
+		p.outcome.Err = ofBuild(err, p.build)
 	default:
 		unreadable = p.reading.Unreadable()
 	}
@@ -284,4 +263,15 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 		steps, cached := s.counts(name)
 		p.outcome.Result = &Result{Descriptor: desc, Inputs: p.reading.Sent(), Changed: p.reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(t.began)}
 	}
+}
+
+// ofBuild makes the error of a solve of several one of them's.
+func ofBuild(err error, b *plan.Build) error {
+	var own *Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	out := *own
+	out.Build = b.ID()
+	return &out
 }
