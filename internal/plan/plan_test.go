@@ -225,7 +225,7 @@ target "app" {
 }
 `
 	for device, refused := range map[string]bool{
-		"": false,
+		"":                                 false,
 		`device "here" { host = "local" }`: true,
 		`worker "w" { address = "unix:///run/buildkit.sock" }
 device "w" { worker = "w" }`: false,

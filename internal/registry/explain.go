@@ -109,7 +109,7 @@ func explainNetwork(e *Error, err error, plain bool) {
 		e.Kind = Scheme
 		e.Reason = "speaks plain HTTP, not HTTPS"
 		e.Hint = fmt.Sprintf("if that is meant, declare it: registry %q { insecure = true }", e.Host)
-	case errors.As(err, &record) && !(plain && transient(err)):
+	case errors.As(err, &record) && (!plain || !transient(err)):
 		e.Kind = NotRegistry
 		e.Reason = "is no registry: it speaks neither HTTP nor HTTPS"
 		e.Hint = "check the host and the port"

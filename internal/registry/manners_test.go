@@ -347,3 +347,40 @@ func TestImmutableTag(t *testing.T) {
 		}
 	}
 }
+
+// thirds resets every third connection, and lets none be used twice.
+type thirds struct {
+	net.Listener
+	n atomic.Int64
+}
+
+func (l *thirds) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.n.Add(1)%3 != 0 {
+			return c, err
+		}
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+// An upload takes three requests. A proxy that breaks every third connection does
+// not break every upload.
+func TestEveryThirdConnection(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(memory())
+	server.Config.SetKeepAlivesEnabled(false)
+	server.Listener = &thirds{Listener: server.Listener}
+	server.Start()
+	defer server.Close()
+	c := newTestClient(t, nil, Options{Jobs: 1})
+	repo := server.Listener.Addr().String() + "/hello"
+	for i := range 20 {
+		content := fmt.Sprint("content ", i)
+		desc := ocispecs.Descriptor{Digest: digest.FromString(content), Size: int64(len(content))}
+		if err := c.PutBlob(t.Context(), repo, desc, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }); err != nil {
+			t.Errorf("upload %d: %v", i, err)
+		}
+	}
+}

@@ -116,6 +116,10 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 			return instead(resp, nil)
 		case err == nil:
 			drain(resp)
+			// It was still busy with the part that broke off when it was asked.
+			if unreached++; resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && unreached < r.attempts {
+				reached = -1
+			}
 		}
 		if !broken(resp, err) { // it takes no parts
 			return first, broke
