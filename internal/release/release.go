@@ -22,6 +22,9 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
+		if len(p.Published()) == 0 {
+			return w.showWritten(p, r)
+		}
 		if err := w.assemble(ctx, p, client, r); err != nil {
 			return err
 		}
