@@ -14,13 +14,13 @@ type remedy interface {
 // err, or an error it wraps, offers through a method Remedy() string. It does
 // not begin with "error": mage puts that before what a task returns.
 func Error(p Palette, err error) string {
-	lines := strings.Split(strings.TrimSpace(CleanLines(err.Error())), "\n")
+	lines := strings.Split(strings.TrimSpace(CleanLines(p.Commands.In(err.Error()))), "\n")
 	out := []string{p.Bad(lines[0]).String()}
 	for _, line := range lines[1:] {
 		out = append(out, strings.TrimRight("  "+line, " \t"))
 	}
 	for _, next := range remedies(err) {
-		out = append(out, p.Bold("next:").String()+" "+Clean(next))
+		out = append(out, p.Bold("next:").String()+" "+Clean(p.Commands.In(next)))
 	}
 	return strings.Join(out, "\n")
 }
