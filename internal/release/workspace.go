@@ -164,6 +164,7 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
+		diags = append(diags, w.checkOutputs(p)...)
 	}
 	if err := w.judge(c, diags); err != nil {
 		return nil, nil, err
