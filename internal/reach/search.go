@@ -47,13 +47,21 @@ func (g *graph) load(p process, real string, n *rootfs.Inode) {
 		q.at = q.at.then(where)
 	}
 	g.add(q, where, l, Loader)
-	musl := strings.Contains(path.Base(where), "ld-musl")
-	if l.File != nil && l.File.ELF != nil {
-		// gcompat's loader is a program that starts musl's.
-		musl = musl || strings.Contains(l.File.ELF.Interp, "ld-musl") || slices.ContainsFunc(l.File.ELF.Needed, func(lib string) bool { return strings.HasPrefix(lib, "libc.musl-") })
-	}
+	musl := isMusl(where, l)
 	s := &search{g: g, p: p, program: e, origin: path.Dir(real), musl: musl, loader: library{real: where, at: at, n: l, trail: q.at}}
 	s.run(library{real: real, at: real, n: n, trail: p.at})
+}
+
+// isMusl reports whether a loader is musl's, or gcompat's, which is a program
+// that starts that.
+func isMusl(real string, n *rootfs.Inode) bool {
+	if strings.Contains(path.Base(real), "ld-musl") {
+		return true
+	}
+	if n.File == nil || n.File.ELF == nil {
+		return false
+	}
+	return strings.Contains(n.File.ELF.Interp, "ld-musl") || slices.ContainsFunc(n.File.ELF.Needed, func(lib string) bool { return strings.HasPrefix(lib, "libc.musl-") })
 }
 
 // noLoader says why the loader of a program is not there.
@@ -85,7 +93,9 @@ type search struct {
 
 // run loads all that a program needs, breadth first, as loaders do.
 func (s *search) run(program library) {
-	s.loaded = map[string]library{path.Base(s.loader.real): s.loader, path.Base(s.loader.at): s.loader}
+	if s.loaded == nil {
+		s.loaded = map[string]library{path.Base(s.loader.real): s.loader, path.Base(s.loader.at): s.loader}
+	}
 	queue := []library{program}
 	for len(queue) > 0 && len(s.loaded) < maxLibraries {
 		l := queue[0]
