@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/archmage-build/archmage/internal/rootfs/elftest"
 )
 
 // named is an image whose program is named by something else than a shell
@@ -109,4 +111,77 @@ func checked(test string, program []byte) func(k *kit) string {
 		i.rawConfig = []byte(`{"os":"linux","architecture":"arm64","config":{"Entrypoint":["cat"],"Healthcheck":{"Test":` + test + `}},"rootfs":{"type":"layers","diff_ids":["` + digest.FromBytes(i.layers[0].tar).String() + `"]}}`)
 		return k.one(i)
 	}
+}
+
+// placedImages hold a library where something loads it, which is foreign in a
+// broken image, and where nothing beside it is for the image's machine.
+func placedImages() []struct{ name, path string } {
+	return []struct{ name, path string }{
+		{"a plug-in of GStreamer", "usr/lib/aarch64-linux-gnu/gstreamer-1.0/libgstx.so"},
+		{"a module of PAM", "usr/lib/aarch64-linux-gnu/security/pam_x.so"},
+		{"a provider of OpenSSL", "usr/lib/aarch64-linux-gnu/ossl-modules/legacy.so"},
+		{"an engine of OpenSSL in Alpine", "usr/lib/engines-3/afalg.so"},
+		{"a plug-in of Qt", "usr/lib/aarch64-linux-gnu/qt5/plugins/platforms/libqxcb.so"},
+		{"a converter of glibc", "usr/lib/aarch64-linux-gnu/gconv/UTF-16.so"},
+		{"a helper of git", "usr/lib/git-core/git-remote-http"},
+		{"a helper in libexec", "usr/libexec/x/helper"},
+		{"a library of JNI", "app/native/libfoo.so"},
+		{"a library of .NET in an application", "app/libSkiaSharp.so"},
+		{"a library of OCaml", "usr/lib/ocaml/stublibs/dllunix.so"},
+		{"a module of OpenResty", "usr/local/openresty/lualib/cjson.so"},
+		{"an extension of PostgreSQL elsewhere", "opt/vendor/postgresql/lib/vector.so"},
+		{"a module of Redis elsewhere", "opt/redis-stack/lib/redisearch.so"},
+		{"libjvm of an old Java", "usr/lib/jvm/java-8/jre/lib/aarch64/server/libjvm.so"},
+	}
+}
+
+func brokenPlaced() []corpusCase {
+	var cases []corpusCase
+	for _, p := range placedImages() {
+		cases = append(cases, bad("foreign: "+p.name, wrongArch, "/"+p.path, "", arm64(started{entrypoint: words("cat")}, bin(p.path, badLib))))
+	}
+	// Modules of interpreters that are for this machine, and lack a library.
+	lacking := elftest.Make(elftest.File{Arch: "arm64", Needed: []string{"libc.so.6", "libzz.so.3"}})
+	for _, m := range []struct{ program, path string }{
+		{"node", "app/node_modules/canvas/build/Release/canvas.node"},
+		{"python3", "usr/local/lib/python3.12/site-packages/psycopg2/_psycopg.cpython-312-aarch64-linux-gnu.so"},
+		{"python3", "opt/venv/lib/python3.12/site-packages/x/_x.abi3.so"},
+		{"ruby", "usr/local/bundle/gems/nokogiri-1.15/lib/nokogiri/nokogiri.so"},
+		{"php-fpm", "usr/local/lib/php/extensions/no-debug-non-zts-20230831/redis.so"},
+		{"perl", "usr/local/lib/aarch64-linux-gnu/perl/5.36.0/auto/DBD/Pg/Pg.so"},
+	} {
+		cases = append(cases,
+			bad("module without its library: "+m.path, "library-missing", "/"+m.path, "", arm64(started{entrypoint: words(m.program)}, bin("usr/bin/"+m.program, linked("libc.so.6")), data(m.path, lacking))),
+			bad("module for a newer glibc: "+m.path, "libc-version", "/"+m.path, "", arm64(started{entrypoint: words(m.program)}, bin("usr/bin/"+m.program, linked("libc.so.6")), data(m.path, newer))))
+	}
+	node := started{entrypoint: words("node /app/a.js")}
+	return append(cases,
+		bad("only a module for musl", "library-missing", "/app/node_modules/@img/sharp-linuxmusl-arm64/lib/s.node", "", arm64(node, bin("usr/bin/node", linked("libc.so.6")), data("app/node_modules/@img/sharp-linuxmusl-arm64/lib/s.node", forMusl))),
+		bad("only a module for glibc", "library-missing", "/app/node_modules/@img/sharp-linux-arm64/lib/s.node", "", func(k *kit) string {
+			return k.one(image{platform: "linux/arm64", config: node.config(), layers: []layer{files(k.t, append(alpine(), bin("usr/bin/node", elftest.Make(elftest.File{Arch: "arm64", Interp: "/lib/ld-musl-aarch64.so.1"})),
+				data("app/node_modules/@img/sharp-linux-arm64/lib/s.node", elftest.Make(elftest.File{Arch: "arm64", Needed: []string{"libstdc++.so.6", "libc.so.6", "ld-linux-aarch64.so.1"}})))...)}})
+		}),
+	)
+}
+
+// forMusl is a module that musl's loader alone can load, newer one that needs
+// a newer glibc than the image has.
+var (
+	forMusl = elftest.Make(elftest.File{Arch: "arm64", Needed: []string{"libc.musl-aarch64.so.1"}})
+	newer   = elftest.Make(elftest.File{Arch: "arm64", Needed: []string{"libc.so.6"}, Wants: map[string][]string{"libc.so.6": {"GLIBC_2.38"}}})
+)
+
+func soundPlaced() []corpusCase {
+	var cases []corpusCase
+	for _, p := range placedImages() {
+		cases = append(cases, good("own: "+p.name, arm64(started{entrypoint: words("cat")}, bin(p.path, ownLib))))
+	}
+	node := started{entrypoint: words("node /app/a.js")}
+	return append(cases,
+		good("modules for both C libraries in one directory", arm64(node, bin("usr/bin/node", linked("libc.so.6")), data("app/node_modules/x/prebuilds/linux-arm64/n.glibc.node", ownLib), data("app/node_modules/x/prebuilds/linux-arm64/n.musl.node", forMusl))),
+		good("packages for both C libraries", arm64(node, bin("usr/bin/node", linked("libc.so.6")), data("app/node_modules/@img/sharp-linux-arm64/lib/s.node", ownLib), data("app/node_modules/@img/sharp-linuxmusl-arm64/lib/s.node", forMusl))),
+		good("module of Python whose part is left out", arm64(started{entrypoint: words("python3")}, bin("usr/bin/python3", linked("libc.so.6")), data("usr/local/lib/python3.12/lib-dynload/_tkinter.cpython-312-aarch64-linux-gnu.so", elftest.Make(elftest.File{Arch: "arm64", Needed: []string{"libtk8.6.so"}})))),
+		good("RUNPATH with $LIB in Debian", arm64(started{entrypoint: words("/app/server")}, bin("app/server", elftest.Make(elftest.File{Arch: "arm64", Interp: elftest.Loaders["arm64"], Needed: []string{"libx.so.1"}, RunPath: "$ORIGIN/$LIB"})), data("app/lib/aarch64-linux-gnu/libx.so.1", ownLib))),
+		good("a library beside one for another machine", arm64(started{entrypoint: words("cat")}, data("app/libx-x86_64.so", badLib), data("app/libx-aarch64.so", ownLib), data("app/liby.so", badLib), data("app/liby-aarch64.so", ownLib))),
+	)
 }

@@ -159,6 +159,7 @@ func (s *search) itself(lib string) bool {
 // expand reads a list of directories with $ORIGIN and the like.
 func (s *search) expand(list string, l library) []string {
 	var out []string
+	uname := machines[s.program.Architecture()].uname
 	for dir := range strings.SplitSeq(list, ":") {
 		if dir == "" || len(out) > 100 {
 			continue
@@ -168,18 +169,30 @@ func (s *search) expand(list string, l library) []string {
 			origins = append(origins, real)
 		}
 		for _, origin := range origins {
-			r := strings.NewReplacer("$ORIGIN", origin, "${ORIGIN}", origin, "$LIB", "lib", "${LIB}", "lib", "$PLATFORM", machines[s.program.Architecture()].uname, "${PLATFORM}", machines[s.program.Architecture()].uname)
-			expanded := r.Replace(dir)
-			if !strings.HasPrefix(expanded, "/") {
-				cwd, _ := s.p.dir.one()
-				expanded = path.Join("/", cwd, expanded)
+			for _, lib := range s.libs(dir) {
+				r := strings.NewReplacer("$ORIGIN", origin, "${ORIGIN}", origin, "$LIB", lib, "${LIB}", lib, "$PLATFORM", uname, "${PLATFORM}", uname)
+				expanded := r.Replace(dir)
+				if !strings.HasPrefix(expanded, "/") {
+					cwd, _ := s.p.dir.one()
+					expanded = path.Join("/", cwd, expanded)
+				}
+				out = append(out, path.Clean(expanded))
 			}
-			if out = append(out, path.Clean(expanded)); !strings.Contains(dir, "$") {
+			if !strings.Contains(dir, "$") {
 				break
 			}
 		}
 	}
 	return out
+}
+
+// libs are what $LIB stands for: that is compiled into each distribution's
+// loader. https://man7.org/linux/man-pages/man8/ld.so.8.html
+func (s *search) libs(dir string) []string {
+	if !strings.Contains(dir, "$LIB") && !strings.Contains(dir, "${LIB}") {
+		return []string{""}
+	}
+	return []string{"lib/" + machines[s.program.Architecture()].triplet, "lib64", "lib"}
 }
 
 // find is where the loader finds a library that l needs, "" if nowhere.
