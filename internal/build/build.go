@@ -137,7 +137,7 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()
 	if err != nil {
-		return nil, failure(ctx, err, b, w, s, p != nil)
+		return nil, failure(ctx, err, b, w, s, p != nil, o)
 	}
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -139,9 +140,13 @@ func (w *Worker) check() hcl.Diagnostics {
 	if w.Address != "auto" {
 		scheme, rest, ok := strings.Cut(w.Address, "://")
 		if !ok || !slices.Contains(workerSchemes, scheme) || rest == "" {
+			detail := fmt.Sprintf("The address %q is neither \"auto\" nor one of: %s://….", w.Address, strings.Join(workerSchemes, "://…, "))
+			if near := likelyAddress(w.Address); near != "" {
+				detail = fmt.Sprintf("The address %q has no scheme that is known. Did you mean %q? There are: auto, %s://….", w.Address, near, strings.Join(workerSchemes, "://…, "))
+			}
 			diags = append(diags, &hcl.Diagnostic{
 				Severity: hcl.DiagError, Summary: "Invalid worker address",
-				Detail:  fmt.Sprintf("The address %q is neither \"auto\" nor one of: %s://….", w.Address, strings.Join(workerSchemes, "://…, ")),
+				Detail:  detail,
 				Subject: at(w.Body, "address", -1),
 			})
 		}
@@ -159,6 +164,30 @@ func (w *Worker) check() hcl.Diagnostics {
 	w.Push = oneOf(w.Body, "push", w.Push, &diags, "worker", "client")
 	return diags
 }
+
+// likelyAddress is what an address without a known scheme was most likely meant
+// to be, or "".
+func likelyAddress(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	switch {
+	case ok && rest != "":
+		if near := nearest(scheme, workerSchemes); near != "" {
+			return near + "://" + rest
+		}
+	case ok, strings.ContainsAny(text, " \t"):
+	case strings.HasPrefix(text, "/"):
+		return "unix://" + text
+	case strings.Contains(text, "@"):
+		return "ssh://" + text
+	case portEnd.MatchString(text):
+		return "tcp://" + text
+	case strings.EqualFold(text, "auto"), nearest(text, []string{"auto"}) != "":
+		return "auto"
+	}
+	return ""
+}
+
+var portEnd = regexp.MustCompile(`^[^/:]+:[0-9]+$`)
 
 func (c *Config) checkAddresses() hcl.Diagnostics {
 	var diags hcl.Diagnostics
@@ -201,8 +230,10 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
 	}
 	switch {
+	case d.Host == "" && d.Worker == "" && misspelt(d.Body, "host", "worker"):
+		// Said already, where the attribute is.
 	case d.Host == "" && d.Worker == "":
-		fail("host", "Device without a host", "Device %q says not where it is: host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)
+		fail("host", "Device without a host", "Device %q does not say where it is. Add host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)
 	case d.Host != "" && d.Worker != "":
 		fail("worker", "Device with two places", "Device %q has a host and a worker; it is reached by one of them.", d.Name)
 	case d.Worker != "" && c.Worker(d.Worker) == nil && (d.Worker != "auto" || len(c.Workers) > 0):
@@ -353,12 +384,24 @@ func checkTag(tag string) error {
 	if strings.HasPrefix(tag, "-") {
 		return fmt.Errorf("the tag %q begins with a dash", tag)
 	}
-	named, err := reference.ParseNormalizedNamed(tag)
+	if scheme, rest, ok := strings.Cut(tag, "://"); ok {
+		return fmt.Errorf("the tag %q begins with a scheme; a reference has none: write %q without %s://", tag, rest, scheme)
+	}
+	if name, _, ok := strings.Cut(tag, "@"); ok {
+		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one: write %q", tag, name)
+	}
+	_, err := reference.ParseNormalizedNamed(tag)
+	if errors.Is(err, reference.ErrNameContainsUppercase) {
+		i := strings.LastIndexByte(tag, '/') // a tag may have capitals
+		name, version, colon := strings.Cut(tag[i+1:], ":")
+		fixed := strings.ToLower(tag[:i+1] + name)
+		if colon {
+			fixed += ":" + version
+		}
+		return fmt.Errorf("%q is no image reference, as names have no capitals: write %q", tag, fixed)
+	}
 	if err != nil {
 		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
-	}
-	if _, ok := named.(reference.Digested); ok {
-		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one", tag)
 	}
 	return nil
 }

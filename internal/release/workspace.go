@@ -37,7 +37,9 @@ type Workspace struct {
 	opened  time.Time
 	// proven says what the devices of this run showed, for the last line; ""
 	// where none was to be asked.
-	proven  string
+	proven string
+	// ran are the stages of this run, in order.
+	ran     []stage
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -175,7 +177,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if diags := append(p.CheckPublish(), w.checkInputs(p, c.Sources)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
+	return p, ui.Diagnostics(w.Streams.Err, append(p.Notes(), p.Warnings...), c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
@@ -233,7 +235,7 @@ func (w *Workspace) report(e embedded.Event) {
 	case embedded.Reused:
 		w.status.Done(e.Subject)
 	default:
-		w.status.Set(e.Subject, e.String()+elapsed(e))
+		w.status.Set(e.Subject, e.String())
 	}
 }
 
