@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/cli/cli/config/configfile"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/inputs"
@@ -35,6 +36,11 @@ type Options struct {
 	DockerMediaTypes bool
 	// Strip leaves attestations out.
 	Strip bool
+	// Logins are registries and repositories that a daemon gets logins for,
+	// besides what a build itself names.
+	Logins []string
+	// Docker is Docker's configuration, for its proxies; nil is an empty one.
+	Docker *configfile.ConfigFile
 	// Registry and Scratch, a directory, serve workers that reach no registry:
 	// images pass through here.
 	Registry Registry
@@ -63,7 +69,8 @@ type Result struct {
 	Inputs inputs.Inputs
 	// Changed are the files that changed while it was built.
 	Changed []string
-	// Steps and Cached count the vertices of the solve.
+	// Steps and Cached count the steps of the Dockerfile; where several platforms
+	// were solved together, those that name this one or none.
 	Steps, Cached int
 	Duration      time.Duration
 }
@@ -130,9 +137,10 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if p != nil {
 		opt.Exports[0] = p.export(opt.Exports[0])
 	}
-	if err := reading.Watch(opt); err != nil {
+	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
+	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
 	s := d.start(b.ID(), w.Name)
 	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
 	s.wait()
@@ -158,6 +166,6 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 			return nil, err
 		}
 	}
-	steps, cached := s.counts()
+	steps, cached := s.counts(b.PlatformName())
 	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

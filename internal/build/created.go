@@ -29,9 +29,10 @@ func solve(ctx context.Context, c *client.Client, opt client.SolveOpt, created *
 	}
 	// The exporter has one time for layers and configuration. The result passes
 	// through here on its way to it, as buildx has it too.
-	request := gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: maps.Clone(opt.FrontendAttrs)}
+	frontend := opt.Frontend
 	return c.Build(ctx, opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		res, err := c.Solve(ctx, request)
+		// These are the build's own, and the caches to read from.
+		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: frontend, FrontendOpt: c.BuildOpts().Opts})
 		if err != nil {
 			return nil, err
 		}

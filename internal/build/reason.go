@@ -62,8 +62,8 @@ func ranOut(err error, s *stream, carried bool) bool {
 // describe makes err the build's own.
 func describe(err error, b *plan.Build, s *stream, o Options) *Error {
 	out := &Error{Build: b.ID(), Err: flat(err), Hint: remedy(err)}
-	if step := s.failed(err); step != nil {
-		out.Step, out.Log = step.name, step.log.last()
+	if step := s.failed(err, b.PlatformName()); step != nil {
+		out.Step, out.Log = step.title(b.PlatformName()), step.log.last()
 		out.Err = errors.New(step.reason)
 		if text, hint, ok := absent(b, o, step.name, step.reason); ok {
 			out.Err, out.Hint = errors.New(text), hint

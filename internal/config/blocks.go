@@ -223,6 +223,7 @@ type ownBlocks struct {
 	Devices    []*Device   `hcl:"device,block"`
 	Releases   []*Release  `hcl:"release,block"`
 	Audits     []*Audit    `hcl:"audit,block"`
+	Hooks      []*Hook     `hcl:"hook,block"`
 }
 
 // targetBlocks are the blocks of a target that bake does not know.

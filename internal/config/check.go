@@ -29,6 +29,9 @@ func (c *Config) check() hcl.Diagnostics {
 	for _, d := range c.Devices {
 		diags = append(diags, c.checkDevice(d)...)
 	}
+	for _, h := range c.Hooks {
+		diags = append(diags, h.check()...)
+	}
 	return append(diags, c.Release.check(c)...)
 }
 

@@ -128,6 +128,7 @@ func ownContent(bodies []hcl.Body) (hcl.Blocks, hcl.Diagnostics) {
 		{Type: "device", LabelNames: []string{"name"}},
 		{Type: "release"},
 		{Type: "audit"},
+		{Type: "hook", LabelNames: []string{"point"}},
 	}})
 	return content.Blocks, diags
 }

@@ -31,15 +31,15 @@ cat >"$lent/config.json" <<'%[1]s'
 %[1]s
 `
 
-// lend gives the part of a script that lends the credential for a host, or ""
-// where there is none to lend.
-func (d *Device) lend(ctx context.Context, host string) (string, error) {
+// lend gives the part of a script that lends the credential for a repository on
+// a host, or "" where there is none to lend.
+func (d *Device) lend(ctx context.Context, host, repository string) (string, error) {
 	if !d.Spec.LendCredentials || d.opts.Credential == nil || d.Local() {
 		return "", nil
 	}
-	c, ok, err := d.opts.Credential(ctx, host)
+	c, ok, err := d.opts.Credential(ctx, repository)
 	if err != nil {
-		return "", fmt.Errorf("looking up the credential of %q: %w", host, err)
+		return "", fmt.Errorf("looking up the credential of %q: %w", repository, err)
 	}
 	if !ok {
 		return "", nil

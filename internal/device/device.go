@@ -25,10 +25,10 @@ type Options struct {
 	Live       func() []string
 	// Connect bounds the connection and each question; 0 means 15 s.
 	Connect time.Duration
-	// Credential gives what to log in to a registry host with; ok is false
-	// where there is nothing. It is asked only for devices whose
+	// Credential gives what to log in with for a repository, named in full; ok
+	// is false where there is nothing. It is asked only for devices whose
 	// lend_credentials is set. May be nil.
-	Credential func(ctx context.Context, host string) (c Credential, ok bool, err error)
+	Credential func(ctx context.Context, repository string) (c Credential, ok bool, err error)
 }
 
 // connectTimeout is how long a device may take to answer.

@@ -106,8 +106,8 @@ func TestCredential(t *testing.T) {
 	if _, err := d.Pull(t.Context(), device.PullRequest{Ref: ref, Platform: here(t)}); err != nil {
 		t.Fatal(err)
 	}
-	if asked != host {
-		t.Errorf("the credential of %q was asked for, want that of %q", asked, host)
+	if want := host + "/probe"; asked != want {
+		t.Errorf("the credential of %q was asked for, want that of %q", asked, want)
 	}
 	for _, pattern := range []string{"/dev/shm/archmage.*", filepath.Join(home, "*")} {
 		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
@@ -199,8 +199,8 @@ func TestLocal(t *testing.T) {
 }
 
 func lend(asked *string, c device.Credential) func(context.Context, string) (device.Credential, bool, error) {
-	return func(_ context.Context, host string) (device.Credential, bool, error) {
-		*asked = host
+	return func(_ context.Context, repository string) (device.Credential, bool, error) {
+		*asked = repository
 		return c, true, nil
 	}
 }

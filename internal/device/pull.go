@@ -82,7 +82,7 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 	if err := d.reach(bounded, host, named.Name(), req.Probe); err != nil {
 		return Image{}, pullEnded(bounded, ctx, err)
 	}
-	lent, err := d.lend(bounded, host)
+	lent, err := d.lend(bounded, host, named.Name())
 	if err != nil {
 		return Image{}, err
 	}

@@ -16,9 +16,13 @@ func tasksPage(root string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	codeFiles, _, err := parsed(filepath.Join(root, "tasks", "api"))
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
 	b.WriteString("# Tasks\n\n<!-- Written by `go tool mage reference` from the package tasks; do not edit. -->\n\n")
-	b.WriteString("`mage TASK -flag=value`, or `archmage TASK …` where the tasks are one binary. Results are on stdout, all else on stderr.\n\n")
+	b.WriteString("With mage it is `mage TASK -flag=value`; the command has two dashes and takes targets as words: `archmage release app --no-referrer`. Results are on stdout, all else on stderr.\n\n")
 	var tasks []*ast.FuncDecl
 	notes := map[string]string{} // comments by the line that they end
 	codes := map[string]string{}
@@ -28,12 +32,14 @@ func tasksPage(root string) ([]byte, error) {
 			notes[line(fset, c.Pos())] = text(c)
 		}
 		for _, decl := range f.Decls {
-			switch d := decl.(type) {
-			case *ast.FuncDecl:
-				if isTask(d) {
-					tasks = append(tasks, d)
-				}
-			case *ast.GenDecl:
+			if d, ok := decl.(*ast.FuncDecl); ok && isTask(d) {
+				tasks = append(tasks, d)
+			}
+		}
+	}
+	for _, f := range codeFiles {
+		for _, decl := range f.Decls {
+			if d, ok := decl.(*ast.GenDecl); ok {
 				for _, c := range exitCodes(d) {
 					codes[c[0]] = c[1]
 					order = append(order, c[0])
@@ -121,7 +127,7 @@ func flagsOf(d *ast.FuncDecl, note func(token.Pos) string) []flag {
 	return out
 }
 
-// exitCodes are the constants named exit… with their comments.
+// exitCodes are the constants named Exit… with their comments.
 func exitCodes(d *ast.GenDecl) [][2]string {
 	if d.Tok != token.CONST {
 		return nil
@@ -129,7 +135,7 @@ func exitCodes(d *ast.GenDecl) [][2]string {
 	var out [][2]string
 	for _, spec := range d.Specs {
 		v := spec.(*ast.ValueSpec)
-		if len(v.Names) != 1 || !strings.HasPrefix(v.Names[0].Name, "exit") || len(v.Values) != 1 {
+		if len(v.Names) != 1 || !strings.HasPrefix(v.Names[0].Name, "Exit") || len(v.Values) != 1 {
 			continue
 		}
 		if lit, ok := v.Values[0].(*ast.BasicLit); ok {

@@ -29,7 +29,7 @@ func New(c *config.Config, o Options) (*Plan, hcl.Diagnostics) {
 	p := &planner{
 		config: c,
 		plan: &Plan{
-			Workers: c.Workers, Registries: c.Registries, Devices: c.Devices, Release: c.Release, Audit: c.Audit, Files: c.Files,
+			Workers: c.Workers, Registries: c.Registries, Devices: c.Devices, Release: c.Release, Audit: c.Audit, Hooks: c.Hooks, Files: c.Files,
 		},
 		targets: map[string]*Target{},
 	}

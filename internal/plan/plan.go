@@ -26,6 +26,8 @@ type Plan struct {
 	Release    config.Release
 	// Audit is the `audit` block for all targets, or nil.
 	Audit *config.Audit
+	// Hooks run around the steps of a release.
+	Hooks []*config.Hook
 	// Files are the configuration files read.
 	Files []string
 	// Warnings are what a release can do and was hardly meant.

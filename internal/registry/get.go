@@ -22,6 +22,7 @@ func (c *Client) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor,
 	if err != nil {
 		return ocispecs.Descriptor{}, nil, err
 	}
+	ctx = c.operation(ctx)
 	var got *remote.Descriptor
 	err = c.again(ctx, func() (err error) {
 		got, err = c.puller.Get(ctx, r)
@@ -45,6 +46,7 @@ func (c *Client) Blob(ctx context.Context, ref string, desc ocispecs.Descriptor,
 	if desc.Size < 0 || desc.Size > limit {
 		return nil, fmt.Errorf("reading blob %q of %q: it states %d bytes, more than the %d allowed here", desc.Digest, ref, desc.Size, limit)
 	}
+	ctx = c.operation(ctx)
 	var raw []byte
 	err := c.again(ctx, func() error {
 		body, err := c.OpenBlob(ctx, ref, desc.Digest)

@@ -14,7 +14,11 @@ import (
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
-		if err := w.assemble(ctx, p, client, r); err != nil {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAssemble); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)
@@ -94,8 +98,12 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
 func (w *Workspace) Annotate(ctx context.Context, s Selection) error {
-	return w.step(ctx, s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
-		if err := w.annotate(p, r); err != nil {
+	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAnnotate); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -32,11 +33,15 @@ type BuildOptions struct {
 // moves.
 func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 	return w.alone(o.Selection, func(p *plan.Plan, client *registry.Client) error {
-		r, err := w.build(ctx, p, client, o.Fresh)
+		run, err := w.pipeline(p, client, nil)
 		if err != nil {
 			return err
 		}
-		return w.showBuilt(r)
+		run.fresh = o.Fresh
+		if err := run.steps(ctx, stepBuild); err != nil {
+			return err
+		}
+		return w.showBuilt(run.record)
 	})
 }
 
@@ -91,11 +96,15 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 
 // solves are the builds of a plan, for a record.
 func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
+	// A configuration that cannot be read is told by whoever looks for a login.
+	docker, _ := credential.New(w.Getenv).Docker()
 	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
-			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+			Insecure:         insecure(p),
+			Logins:           loginsFor(p),
+			Docker:           docker,
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
@@ -180,6 +189,7 @@ type solves struct {
 // outcome of a build, readable once ended is closed.
 type outcome struct {
 	ended chan struct{}
+	once  sync.Once // an attempt that nobody waits for any more may still end
 	base  build.Base
 	err   error
 }
@@ -205,12 +215,8 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 	for _, b := range builds {
 		s.done[b] = &outcome{ended: make(chan struct{})}
 	}
-	for _, b := range builds {
-		go func() {
-			o := s.done[b]
-			defer close(o.ended)
-			o.base, o.err = s.one(ctx, b)
-		}()
+	for _, group := range build.Together(builds, s.options) {
+		go s.group(ctx, group)
 	}
 	var errs []error
 	for _, b := range builds {
@@ -223,46 +229,93 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 	return build.Join(errs)
 }
 
-func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
+// end gives a build its outcome.
+func (s *solves) end(b *plan.Build, base build.Base, err error) {
+	o := s.done[b]
+	o.once.Do(func() {
+		o.base, o.err = base, err
+		close(o.ended)
+	})
+}
+
+// group builds those that may share a solve, once what they need is there.
+func (s *solves) group(ctx context.Context, builds []*plan.Build) {
 	bases := map[string]build.Base{}
+	var ready []*plan.Build
+	var tasks []worker.Task
+	var longest time.Duration
+	for _, b := range builds {
+		if err := s.ready(ctx, b, bases); err != nil {
+			s.end(b, build.Base{}, err)
+			continue
+		}
+		ready, tasks = append(ready, b), append(tasks, worker.Task{ID: b.ID(), Job: s.jobs[b]})
+		longest = max(longest, s.jobs[b].Weight)
+	}
+	for _, t := range tasks {
+		t.Job.Weight = longest // so that they come up one after the other
+	}
+	errs := s.fleet.DoAll(ctx, tasks,
+		func(i int, from string, why error) { s.display.Moved(ready[i].ID(), from, why) },
+		func(ctx context.Context, w *worker.Worker, which []int) []error {
+			var now []*plan.Build
+			for _, i := range which {
+				now = append(now, ready[i])
+			}
+			return s.solve(ctx, w, now, bases)
+		})
+	for i, b := range ready {
+		if errs[i] != nil {
+			s.end(b, build.Base{}, errs[i])
+		}
+	}
+}
+
+// ready waits for what b builds on, prepares it, and adds its bases.
+func (s *solves) ready(ctx context.Context, b *plan.Build, bases map[string]build.Base) error {
 	for name, need := range b.Needs {
 		o := s.done[need]
 		<-o.ended
 		if o.err != nil {
-			return build.Base{}, fmt.Errorf("building %s: %w", b.ID(), errBase)
+			return fmt.Errorf("building %s: %w", b.ID(), errBase)
 		}
 		bases[name] = o.base
 	}
-	j := s.jobs[b]
-	if j == nil {
-		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
+	if s.jobs[b] == nil {
+		return fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if err := s.prepare(ctx, b); err != nil {
-		return build.Base{}, err
-	}
-	var by *worker.Worker
-	var res *build.Result
-	err := s.fleet.Do(ctx, j, b.ID(),
-		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
-		func(ctx context.Context, w *worker.Worker) error {
-			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
-			if err == nil {
-				by, res = w, r
-			}
-			return err
-		})
-	if err == nil {
-		err = s.overwritten(b, res)
-	}
-	if err != nil {
-		return build.Base{}, err
-	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(ctx, b, by, res)
+	return s.prepare(ctx, b)
 }
 
-// note writes a finished build into the record at once: it is not lost when
-// the release ends here. A base image that moved while it was built may be none of
-// what it was recorded with.
+// solve builds some on a worker, and ends those that are built. They are in the
+// record at once: they are not lost when the release ends here.
+func (s *solves) solve(ctx context.Context, w *worker.Worker, builds []*plan.Build, bases map[string]build.Base) []error {
+	errs := make([]error, len(builds))
+	outcomes := build.SolveAll(ctx, w, builds, bases, s.display, s.options)
+	for i, o := range outcomes {
+		if errs[i] = o.Err; o.Err == nil {
+			errs[i] = s.overwritten(builds[i], o.Result)
+		}
+		if errs[i] == nil {
+			errs[i] = s.note(ctx, builds[i], w, o.Result)
+		}
+	}
+	s.mu.Lock()
+	err := s.record.Save()
+	s.mu.Unlock()
+	for i, b := range builds {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+		if errs[i] == nil {
+			s.end(b, build.Base{Repository: b.Repository, Descriptor: outcomes[i].Descriptor}, nil)
+		}
+	}
+	return errs
+}
+
+// note puts a finished build into the record. A base image that moved while it was
+// built may be none of what it was recorded with.
 func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res *build.Result) error {
 	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
 		return err
@@ -278,7 +331,7 @@ func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[b] = res
-	return s.record.Save()
+	return nil
 }
 
 // sayChanged names the files that changed while they were built.

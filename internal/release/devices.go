@@ -28,6 +28,8 @@ type deviceView struct {
 	Version  string `json:"version,omitempty"`
 	Error    string `json:"error,omitempty"`
 	Remedy   string `json:"remedy,omitempty"`
+
+	err error
 }
 
 // DevicesOptions say which devices to look at and how to print them.
@@ -79,7 +81,7 @@ func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
 func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan, spec *config.Device) deviceView {
 	v := deviceView{Name: spec.Name, Host: spec.Host, Worker: spec.Worker, Optional: spec.Optional}
 	fail := func(err error) deviceView {
-		v.Error = err.Error()
+		v.Error, v.err = err.Error(), err
 		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}
@@ -145,7 +147,7 @@ func (w *Workspace) showDevices(views []deviceView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "%s %s\n", out.Bold(v.Name+":"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(v.Remedy))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

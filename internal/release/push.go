@@ -49,40 +49,16 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 
 // publish brings the drafts up, proves and signs them, and moves the tags.
 func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o PushOptions, prove bool) error {
-	w.stage("upload")
-	taggings, err := w.upload(ctx, p, client, r)
+	run, err := w.pipeline(p, client, r)
 	if err != nil {
 		return err
 	}
-	if prove && !proven(p, r) {
-		w.stage("prove")
-		proof, err := w.prove(ctx, p, client, r)
-		if noteErr := noteProof(r, proof, err); noteErr != nil || err != nil {
-			return errors.Join(err, noteErr)
-		}
-		defer proof.close()
-		if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
-			return err
-		}
-		if err := proof.verifyTags(ctx); err != nil {
-			return err
-		}
-		return w.showReleased(p, r)
-	}
-	if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
+	defer run.close()
+	run.push, run.proving = o, prove
+	if err := run.steps(ctx, stepUpload, stepProve, stepSign, stepPromote, stepVerify); err != nil {
 		return err
 	}
 	return w.showReleased(p, r)
-}
-
-// tag signs what is uploaded, and proven where that was asked for, and moves the
-// tags.
-func (w *Workspace) tag(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
-	w.stage("tags")
-	if err := w.sign(ctx, p, client, taggings); err != nil {
-		return err
-	}
-	return w.promote(ctx, p, client, r, taggings, o)
 }
 
 // UncheckedError reports a draft that must not be pushed as it is.

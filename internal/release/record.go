@@ -64,24 +64,11 @@ func (w *Workspace) newest() (*journal.Record, error) {
 
 // readBefore notes what the tags point to when a release begins.
 func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	var unread []string
-	for _, t := range p.Published() {
-		var ps []ocispecs.Platform
-		for _, b := range t.Builds {
-			ps = append(ps, b.Platform)
-		}
-		for _, tag := range t.Tags {
-			all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
-			if err != nil {
-				return err
-			}
-			for _, ref := range append(all, tag.String()) {
-				if _, ok := r.Before[ref]; !ok {
-					unread = append(unread, ref)
-				}
-			}
-		}
+	tags, err := movable(p)
+	if err != nil {
+		return err
 	}
+	unread := slices.DeleteFunc(tags, func(tag string) bool { _, ok := r.Before[tag]; return ok })
 	now, err := index.Point(ctx, client, unread)
 	if err != nil {
 		return err
@@ -93,6 +80,27 @@ func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *regist
 		r.Before[tag] = d
 	}
 	return w.lookElsewhere(ctx, p, client, r)
+}
+
+// movable are the tags that a release of the plan sets, those of single
+// platforms ahead of their index's. What platforms the sources of a target have
+// is not known yet.
+func movable(p *plan.Plan) ([]string, error) {
+	var out []string
+	for _, t := range p.Published() {
+		var ps []ocispecs.Platform
+		for _, b := range t.Builds {
+			ps = append(ps, b.Platform)
+		}
+		for _, tag := range t.Tags {
+			all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
+			if err != nil {
+				return nil, err
+			}
+			out = append(append(out, all...), tag.String())
+		}
+	}
+	return out, nil
 }
 
 // built reports whether this run has built anything, which asked the registries

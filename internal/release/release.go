@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 )
@@ -13,37 +12,27 @@ import (
 type Options struct {
 	BuildOptions
 	PushOptions
+	// DryRun asks everybody who takes part, and changes nothing.
+	DryRun bool
 }
 
-// Release builds, assembles, annotates, inspects, uploads, proves and tags
-// every selected target. No tag moves before all of them are whole.
+// Release builds, assembles, annotates, inspects, uploads, proves, signs and
+// tags every selected target. No tag moves before all of them are whole.
 func (w *Workspace) Release(ctx context.Context, o Options) error {
+	if o.DryRun {
+		return w.rehearse(ctx, o.BuildOptions)
+	}
 	return w.alone(o.BuildOptions.Selection, func(p *plan.Plan, client *registry.Client) error {
-		w.stage("build")
-		r, err := w.build(ctx, p, client, o.Fresh)
+		run, err := w.pipeline(p, client, nil)
 		if err != nil {
 			return err
 		}
-		w.stage("assemble")
-		if err := w.assemble(ctx, p, client, r); err != nil {
+		defer run.close()
+		run.fresh, run.push, run.proving = o.Fresh, o.PushOptions, true
+		if err := run.steps(ctx, steps...); err != nil {
 			return err
 		}
-		if err := w.annotate(p, r); err != nil {
-			return err
-		}
-		if !built(r) && moves(r) {
-			if err := w.mayPush(ctx, p, client); err != nil {
-				return err
-			}
-		}
-		if err := r.Advance(journal.Assembled); err != nil {
-			return err
-		}
-		w.stage("inspect")
-		if err := w.inspectDrafts(ctx, p, client, r); err != nil {
-			return held(err)
-		}
-		return w.publish(ctx, p, client, r, o.PushOptions, true)
+		return w.showReleased(p, run.record)
 	})
 }
 

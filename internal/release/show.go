@@ -54,7 +54,6 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 // showReleased is the end of a release: the table for people and a summary, a
 // line a tag for machines.
 func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
-	w.stage("")
 	if err := w.builtTable(r); err != nil {
 		return err
 	}
@@ -152,11 +151,13 @@ type stage struct {
 	took  time.Duration
 }
 
-// stages are those that ran, with their times.
+// stages are those that took time, with their times.
 func (w *Workspace) stages() string {
 	var out []string
 	for _, s := range w.ran {
-		out = append(out, s.name+" "+ui.Duration(s.took))
+		if s.took >= 10*time.Millisecond {
+			out = append(out, s.name+" "+ui.Duration(s.took))
+		}
 	}
 	return strings.Join(out, " · ")
 }

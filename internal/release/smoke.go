@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -33,10 +34,6 @@ type fleetOfDevices struct {
 
 // devices makes a prover of each declared device, or of those named.
 func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error) {
-	client, err := w.client(p)
-	if err != nil {
-		return nil, err
-	}
 	f := &fleetOfDevices{workers: map[string]*worker.Worker{}}
 	var known []string
 	for _, spec := range p.Devices {
@@ -45,7 +42,7 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 			continue
 		}
 		if spec.Worker == "" {
-			d := device.New(spec, w.deviceOptions(client))
+			d := device.New(spec, w.deviceOptions())
 			f.devices = append(f.devices, d)
 			f.provers = append(f.provers, smoke.OnDevice(d))
 			continue
@@ -62,13 +59,14 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 	return f, nil
 }
 
-func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
+func (w *Workspace) deviceOptions() device.Options {
+	logins := credential.New(w.Getenv)
 	t := w.tenant()
 	return device.Options{
 		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live,
-		Credential: func(_ context.Context, host string) (device.Credential, bool, error) {
-			user, password, token, ok, err := client.Credential(host)
-			return device.Credential{Username: user, Password: password, IdentityToken: token}, ok, err
+		Credential: func(_ context.Context, repository string) (device.Credential, bool, error) {
+			l, err := logins.Lookup(repository)
+			return device.Credential{Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}, l.Found(), err
 		},
 	}
 }

@@ -36,6 +36,8 @@ type workerView struct {
 	Error string `json:"error,omitempty"`
 	// Remedy says what to do next.
 	Remedy string `json:"remedy,omitempty"`
+
+	err error
 }
 
 type workersView struct {
@@ -89,7 +91,7 @@ func (w *Workspace) look(ctx context.Context, p *plan.Plan, spec *config.Worker)
 	}
 	c, err := w.dial(p)(ctx, spec)
 	if err != nil {
-		v.Error = err.Error()
+		v.Error, v.err = err.Error(), err
 		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}
@@ -175,7 +177,7 @@ func (w *Workspace) showWorkers(view workersView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(v.Remedy))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

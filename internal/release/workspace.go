@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -30,6 +31,8 @@ type Workspace struct {
 	Streams *ui.Streams
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
+	// Hooks are those of a Go program that uses the workspace.
+	Hooks []Hook
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
@@ -131,6 +134,9 @@ func usage(summary string, err error) error {
 	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
 
+// Usage is an InputError about an option that a caller of this package read.
+func Usage(summary string, err error) error { return usage(summary, err) }
+
 // read reads the configuration. The error is an InputError.
 func (w *Workspace) read(s Selection) (*config.Config, error) {
 	files := s.Files
@@ -217,7 +223,10 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Credentials: credential.New(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Waiting: func(p registry.Wait) {
+			w.say("registry %s wants fewer requests: going on in %s", p.Host, ui.Duration(p.Duration))
+		},
 	})
 }
 

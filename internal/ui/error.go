@@ -16,13 +16,13 @@ type hinted interface {
 // side each one's own. It does not begin with "error": mage puts that before what
 // a task returns.
 func Error(p Palette, err error) string {
-	lines := strings.Split(strings.TrimSpace(CleanLines(err.Error())), "\n")
+	lines := strings.Split(strings.TrimSpace(CleanLines(p.Commands.In(err.Error()))), "\n")
 	out := []string{p.Bad(lines[0]).String()}
 	for _, line := range lines[1:] {
 		out = append(out, strings.TrimRight("  "+line, " \t"))
 	}
 	for _, hint := range Hints(err) {
-		out = append(out, p.Bold("hint:").String()+" "+Clean(hint))
+		out = append(out, p.Bold("hint:").String()+" "+Clean(p.Commands.In(hint)))
 	}
 	return strings.Join(out, "\n")
 }

@@ -130,7 +130,7 @@ func (s *Status) print(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	fmt.Fprintf(s.w, "%s\n", line)
+	fmt.Fprintf(s.w, "%s\n", s.w.Commands.In(line))
 	if s.w.IsTerminal() {
 		s.draw()
 	}

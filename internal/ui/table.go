@@ -69,7 +69,7 @@ func (t *Table) Write(w *Stream) error {
 		if t.Empty == "" {
 			return nil
 		}
-		_, err := fmt.Fprintln(w, w.Faint(t.Empty))
+		_, err := fmt.Fprintln(w, w.Faint(w.Commands.In(t.Empty)))
 		return err
 	}
 	lines := make([][]Text, 0, len(t.rows)+1)
