@@ -20,7 +20,6 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
-	"github.com/archmage-build/archmage/internal/registry"
 )
 
 // Hook is a function of a Go program, run before or after a step of a release.
@@ -115,7 +114,7 @@ type hooks struct {
 	mask mask
 }
 
-func (w *Workspace) hooks(p *plan.Plan, client *registry.Client) (*hooks, error) {
+func (w *Workspace) hooks(p *plan.Plan) (*hooks, error) {
 	h := &hooks{list: slices.Clone(w.Hooks)}
 	for _, hook := range w.Hooks {
 		if err := config.CheckHookPoint(hook.Point); err != nil {
@@ -131,7 +130,7 @@ func (w *Workspace) hooks(p *plan.Plan, client *registry.Client) (*hooks, error)
 		}})
 	}
 	if len(h.list) > 0 {
-		h.mask = w.secrets(p, client)
+		h.mask = w.secrets(p)
 	}
 	return h, nil
 }

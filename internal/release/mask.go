@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/plan"
-	"github.com/archmage-build/archmage/internal/registry"
 )
 
 // mask hides secrets in text. The longest come first.
@@ -27,7 +27,7 @@ var secretName = regexp.MustCompile(`(?i)(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|
 // secrets are what a hook must not show: the secrets of the targets, the
 // password of the signing key, the credentials of the registries, and variables
 // of the environment that are secret by their names.
-func (w *Workspace) secrets(p *plan.Plan, client *registry.Client) mask {
+func (w *Workspace) secrets(p *plan.Plan) mask {
 	var found []string
 	for _, t := range p.Targets {
 		for _, e := range t.Spec.Secrets {
@@ -37,9 +37,12 @@ func (w *Workspace) secrets(p *plan.Plan, client *registry.Client) mask {
 	if s := p.Release.Sign; s != nil {
 		found = append(found, w.Getenv(s.PasswordEnv), w.Getenv("COSIGN_PASSWORD"))
 	}
+	logins := credential.New(w.Getenv)
 	for _, host := range p.Hosts() {
-		if _, password, token, ok, err := client.Credential(host); err == nil && ok {
-			found = append(found, password, token)
+		for _, name := range append(repositories(p, host), host) {
+			if l, err := logins.Lookup(name); err == nil {
+				found = append(found, l.Password, l.IdentityToken, l.RegistryToken)
+			}
 		}
 	}
 	for _, kv := range w.Environ {

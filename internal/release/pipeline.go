@@ -51,7 +51,7 @@ type pipeline struct {
 
 // pipeline makes a run over p that goes on from r, nil for a new release.
 func (w *Workspace) pipeline(p *plan.Plan, client *registry.Client, r *journal.Record) (*pipeline, error) {
-	h, err := w.hooks(p, client)
+	h, err := w.hooks(p)
 	if err != nil {
 		return nil, err
 	}
