@@ -37,8 +37,17 @@ func Join(errs []error) error {
 func alike(a, b *Error) bool {
 	target, _, _ := strings.Cut(a.Build, " ")
 	other, _, _ := strings.Cut(b.Build, " ")
-	return target == other && a.Step == b.Step && a.Source == b.Source && a.Hint == b.Hint &&
+	return target == other && instruction(a.Step) == instruction(b.Step) && a.Source == b.Source && a.Hint == b.Hint &&
 		a.Err.Error() == b.Err.Error() && sameLines(a.Log, b.Log)
+}
+
+// instruction is a step without the stage, the platform and the number before it:
+// builds in one solve share steps, which have the name that one of them gave.
+func instruction(step string) string {
+	if _, rest, ok := strings.Cut(step, "] "); ok && strings.HasPrefix(step, "[") {
+		return rest
+	}
+	return step
 }
 
 func sameLines(a, b []string) bool {

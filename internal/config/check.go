@@ -1,10 +1,11 @@
 package config
 
 import (
-	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,13 +71,24 @@ func (t *Target) Check() hcl.Diagnostics {
 	for _, o := range t.Overrides {
 		diags = append(diags, o.check()...)
 	}
-	if p := t.Prepare; p != nil && len(p.Command) == 0 {
+	if p := t.Prepare; p != nil && emptyList(p.Body, "command") {
 		fail(at(p.Body, "command", -1), "Empty command", "A prepare block runs a command: command = [\"make\", \"dist\"].")
 	}
 	for _, s := range t.Smokes {
 		diags = append(diags, s.check()...)
 	}
 	return diags
+}
+
+// emptyList reports whether an attribute is written as a list of nothing. One that
+// is missing, or no list, was reported when it was decoded.
+func emptyList(body hcl.Body, name string) bool {
+	attr := blockAttr(body, name)
+	if attr == nil {
+		return false
+	}
+	list, diags := hcl.ExprList(attr.Expr)
+	return !diags.HasErrors() && len(list) == 0
 }
 
 func (s *Smoke) check() hcl.Diagnostics {
@@ -349,6 +361,17 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 	r.Emulation = oneOf(r.Body, "emulation", r.Emulation, &diags, "warn", "forbid", "allow")
 	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
+	r.TagPolicy = oneOf(r.Body, "tag_policy", r.TagPolicy, &diags, "all", "semver")
+	if r.MaxGrowth != "" {
+		number, ok := strings.CutSuffix(r.MaxGrowth, "%")
+		percent, err := strconv.ParseFloat(number, 64)
+		if !ok || err != nil || percent < 0 || math.IsInf(percent, 0) || math.IsNaN(percent) {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid max_growth", Detail: fmt.Sprintf("%q is no percentage; write for example \"10%%\".", r.MaxGrowth), Subject: at(r.Body, "max_growth", -1)})
+		} else {
+			fraction := percent / 100
+			r.Growth = &fraction
+		}
+	}
 	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
 	r.RequireDevices = platformList(r.Body, "require_devices", r.RequireNames, &diags)
 	for i, p := range r.RequireDevices {
@@ -394,19 +417,26 @@ func checkTag(tag string) error {
 		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one: write %q", tag, name)
 	}
 	_, err := reference.ParseNormalizedNamed(tag)
-	if errors.Is(err, reference.ErrNameContainsUppercase) {
-		i := strings.LastIndexByte(tag, '/') // a tag may have capitals
-		name, version, colon := strings.Cut(tag[i+1:], ":")
-		fixed := strings.ToLower(tag[:i+1] + name)
-		if colon {
-			fixed += ":" + version
+	if fixed := lowercased(tag); err != nil && fixed != tag {
+		if _, err := reference.ParseNormalizedNamed(fixed); err == nil {
+			return fmt.Errorf("%q is no image reference, as names have no capitals: write %q", tag, fixed)
 		}
-		return fmt.Errorf("%q is no image reference, as names have no capitals: write %q", tag, fixed)
 	}
 	if err != nil {
 		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
 	}
 	return nil
+}
+
+// lowercased is a reference with its name in small letters; a tag may have capitals.
+func lowercased(ref string) string {
+	i := strings.LastIndexByte(ref, '/')
+	name, version, tagged := strings.Cut(ref[i+1:], ":")
+	fixed := strings.ToLower(ref[:i+1] + name)
+	if tagged {
+		fixed += ":" + version
+	}
+	return fixed
 }
 
 func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnostics) []ocispecs.Platform {

@@ -15,7 +15,7 @@ import (
 func stray(f *file, all []hcl.Body) hcl.Diagnostics {
 	body, ok := f.body.(*hclsyntax.Body)
 	if !ok {
-		return nil
+		return strayJSON(f)
 	}
 	used, variables := mentioned(all)
 	var diags hcl.Diagnostics
@@ -43,6 +43,31 @@ func stray(f *file, all []hcl.Body) hcl.Diagnostics {
 			d.Detail = fmt.Sprintf("%q is a variable that nothing refers to, so it has no effect.", a.Name)
 		}
 		diags = append(diags, d)
+	}
+	return diags
+}
+
+// strayJSON reports the names at the top of a JSON file that are most likely
+// misspelt blocks: there a block looks as an attribute does.
+func strayJSON(f *file) hcl.Diagnostics {
+	top := fileShape()
+	schema := &hcl.BodySchema{}
+	var blocks []string
+	for b := range top.blocks {
+		blocks = append(blocks, b)
+		h := hcl.BlockHeaderSchema{Type: b}
+		if _, bare := unlabelled[b]; !bare {
+			h.LabelNames = []string{"name"}
+		}
+		schema.Blocks = append(schema.Blocks, h)
+	}
+	_, rest, _ := f.body.PartialContent(schema)
+	attrs, _ := rest.JustAttributes()
+	var diags hcl.Diagnostics
+	for _, a := range attrs {
+		if nearest(a.Name, blocks) != "" {
+			diags = append(diags, top.diagnose("block", a.Name, "This file", a.NameRange))
+		}
 	}
 	return diags
 }

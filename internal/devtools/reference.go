@@ -349,7 +349,7 @@ var defaults = map[string]string{
 	"registry.embedded": "`false`", "registry.insecure": "`false`",
 	"device.pull_timeout": "`\"10m\"`", "device.optional": "`false`", "device.accept_new": "`false`", "device.lend_credentials": "`false`",
 	"release.emulation": "`\"warn\"`", "release.attestations": "`\"keep\"`", "release.media_types": "`\"oci\"`",
-	"release.arch_tags": "`\"{tag}-{arch}{variant}\"`", "release.prove": "`true`", "release.fail_on": "`\"error\"`", "sign.password_env": "`\"COSIGN_PASSWORD\"`",
+	"release.arch_tags": "`\"{tag}-{arch}{variant}\"`", "release.prove": "`true`", "release.tag_policy": "`\"all\"`", "release.fail_on": "`\"error\"`", "sign.password_env": "`\"COSIGN_PASSWORD\"`",
 	"platform.optional": "`false`", "platform.repair": "`false`",
 }
 

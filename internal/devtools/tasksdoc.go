@@ -87,6 +87,8 @@ var Variables = [][2]string{
 	{"DOCKER_CONFIG, REGISTRY_AUTH_FILE", "where logins to registries are read from"},
 	{"SSH_AUTH_SOCK", "the SSH agent, for `ssh` of a target"},
 	{"GITHUB_ACTIONS", "set by GitHub: findings and errors become annotations"},
+	{"GITHUB_OUTPUT", "set by GitHub: a release sets the outputs `digest`, `tags`, `release` and `json`"},
+	{"GITHUB_STEP_SUMMARY", "set by GitHub: a release appends its result in Markdown"},
 	{"NO_COLOR, CLICOLOR, CLICOLOR_FORCE, FORCE_COLOR, TERM", "whether colour is used, by <https://no-color.org> and <https://bixense.com/clicolors>"},
 	{"XDG_CACHE_HOME, XDG_STATE_HOME, XDG_CONFIG_HOME, XDG_RUNTIME_DIR, HOME, USERPROFILE", "where compiled parts, data, logs and logins lie"},
 	{"PATH, GOFLAGS", "for the commands that are run, and for the compiler of BuildKit"},

@@ -215,6 +215,8 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 	if err := t.Write(out); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s in all\n", ui.Bytes(sum))
+	if sum > 0 {
+		fmt.Fprintf(out, "%s in all\n", ui.Bytes(sum))
+	}
 	return errors.Join(errs...)
 }

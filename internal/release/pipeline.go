@@ -106,7 +106,10 @@ func (p *pipeline) inspect(ctx context.Context) error {
 	if err := p.record.Advance(journal.Assembled); err != nil {
 		return err
 	}
-	return held(p.w.inspectDrafts(ctx, p.plan, p.client, p.record))
+	if err := p.w.inspectDrafts(ctx, p.plan, p.client, p.record); err != nil {
+		return held(err)
+	}
+	return held(p.w.checkGrowth(ctx, p.plan, p.client))
 }
 
 func (p *pipeline) upload(ctx context.Context) (err error) {

@@ -202,7 +202,8 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 	}
 	published := journal.Published(records)
 	if len(published) == 0 {
-		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
+		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since",
+			Hint: "`mage releases` shows what is known here and in the registry, and `mage rollback -to=RELEASE` goes to one of them"}
 	}
 	top, err := journal.Current(published, point)
 	if err != nil {

@@ -42,7 +42,7 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 			}
 			cached, took := fmt.Sprintf("%d/%d", c.Cached, c.Steps), ui.Duration(time.Duration(c.Seconds*float64(time.Second)))
 			if c.Reused {
-				cached, took = "reused", ""
+				cached, took = "kept", ""
 			}
 			t.Row(tr.Name, c.Platform, c.Digest.String(), by, cached, took)
 		}
@@ -53,7 +53,7 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 
 // showReleased is the end of a release: the table for people and a summary, a
 // line a tag for machines.
-func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
+func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record, o Results) error {
 	if err := w.builtTable(r); err != nil {
 		return err
 	}
@@ -66,6 +66,9 @@ func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
 	what := fmt.Sprintf("%d of %s moved", moved, count(len(r.Moves), "tag"))
 	if moved == 0 {
 		what = fmt.Sprintf("all %s were there already", count(len(r.Moves), "tag"))
+		if len(r.Moves) == 1 {
+			what = "its tag was there already"
+		}
 	}
 	proven := w.proven
 	if proven == "" {
@@ -93,13 +96,7 @@ func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
 	if r.Smoke != nil {
 		w.detail("logs", w.relative(w.path("smoke")))
 	}
-	for _, t := range p.Published() {
-		tr := r.Target(t.Name)
-		for _, tag := range t.Tags {
-			fmt.Fprintf(w.Streams.Out, "%s@%s\n", tag, tr.Index)
-		}
-	}
-	return nil
+	return w.handOver(p, r, o)
 }
 
 // detail is a line of the summary.

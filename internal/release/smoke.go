@@ -298,7 +298,15 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		return err
 	}
 	var targets []*smoke.Target
-	for _, t := range p.Published() {
+	published := p.Published()
+	if o.Ref != "" {
+		t, err := caseOwner(published, o)
+		if err != nil {
+			return err
+		}
+		published = []*plan.Target{t}
+	}
+	for _, t := range published {
 		ref := t.Tags[len(t.Tags)-1].String()
 		if o.Ref != "" {
 			ref = o.Ref
@@ -306,6 +314,9 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		st, err := smoke.Read(ctx, client, ref)
 		if registry.IsNotFound(err) && len(t.Spec.Smokes) == 0 && o.Ref == "" {
 			continue // nothing to run, and nothing published that was not run
+		}
+		if err != nil && o.Ref == "" {
+			err = unreleased(ref, err)
 		}
 		if err != nil {
 			return interrupted(ctx, err)
@@ -348,6 +359,26 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		policy.Require = nil // who names devices or an image asks about those
 	}
 	return report.Err(policy)
+}
+
+// caseOwner is the target whose cases an image is run by: the one that has its
+// repository, or the only one.
+func caseOwner(published []*plan.Target, o SmokeOptions) (*plan.Target, error) {
+	if len(published) == 1 {
+		return published[0], nil
+	}
+	repository, err := registry.Repository(o.Ref)
+	if err != nil {
+		return nil, usage("Invalid -ref", err)
+	}
+	var names []string
+	for _, t := range published {
+		if slices.Contains(t.Repositories(), repository) {
+			return t, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, usage("Whose cases?", fmt.Errorf("no target has the repository %s; say with -targets by whose cases the image is run: %s", repository, strings.Join(names, ", ")))
 }
 
 // unprovenLines says what was not proven and why, a line for each target and

@@ -66,7 +66,23 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 	} else if v := w.Getenv("BUILDKIT_PROGRESS"); v != "" {
 		w.Progress = v
 	}
+	if err := w.checkProgress(); err != nil {
+		return nil, err
+	}
 	return w, nil
+}
+
+// checkProgress refuses a display that there is not. Those of docker buildx that
+// print for machines are taken for the plain one.
+func (w *Workspace) checkProgress() error {
+	switch w.Progress {
+	case "", "auto", "plain", "tty", "quiet":
+	case "rawjson", "none":
+		w.Progress = "plain"
+	default:
+		return usage("Invalid ARCHMAGE_PROGRESS", fmt.Errorf("the display %q is none of auto, plain, tty and quiet (ARCHMAGE_PROGRESS, BUILDKIT_PROGRESS)", w.Progress))
+	}
+	return nil
 }
 
 // LookupEnv is os.LookupEnv for the workspace's environment.
@@ -232,7 +248,9 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 
 // say prints a line for people.
 func (w *Workspace) say(format string, args ...any) {
-	w.status.Print(fmt.Sprintf(format, args...))
+	if w.Progress != "quiet" {
+		w.status.Print(fmt.Sprintf(format, args...))
+	}
 }
 
 // report shows what the embedded daemons are doing.
