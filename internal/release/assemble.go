@@ -1,8 +1,11 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -69,7 +72,8 @@ func covers(r *journal.Record, p *plan.Plan) bool {
 }
 
 func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	for _, t := range p.Published() {
+	drafts := make([]*index.Draft, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) error {
 		tr := r.Target(t.Name)
 		if tr == nil {
 			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
@@ -86,13 +90,39 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		if err != nil {
 			return interrupted(ctx, err)
 		}
-		tr.Index = d.Descriptor.Digest
+		tr.Index, drafts[i] = d.Descriptor.Digest, d
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, t := range p.Published() {
+		d := drafts[i]
 		w.say("assembled %s: %s, %s", t.Name, count(len(d.Children()), "platform"), short(d.Descriptor.Digest))
 		for _, r := range d.Repaired() {
 			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s (%d attestations of the old one left out)", t.Name, r.Platform, r.To, r.From, r.Attestations))
 		}
 	}
 	return nil
+}
+
+// atOnce bounds how many targets are worked on at a time.
+const atOnce = 4
+
+// sideBySide does something for each of a list, some at a time, and returns the
+// first error in the list's order.
+func sideBySide[T any](list []T, do func(int, T) error) error {
+	errs := make([]error, len(list))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, e := range list {
+		g.Go(func() error {
+			errs[i] = do(i, e)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in the list
+	return cmp.Or(errs...)
 }
 
 // Annotate writes the annotations and platform fields of targets.hcl into the

@@ -38,9 +38,8 @@ type pipeline struct {
 	client *registry.Client
 	// record is nil until the build has begun one.
 	record *journal.Record
-	// fresh takes nothing from earlier runs.
-	fresh bool
-	push  PushOptions
+	reuse  Reuse
+	push   PushOptions
 	// proving asks the devices, unless all targets were proven already.
 	proving bool
 
@@ -85,7 +84,7 @@ func (p *pipeline) steps(ctx context.Context, list ...step) error {
 }
 
 func (p *pipeline) build(ctx context.Context) (err error) {
-	p.record, err = p.w.build(ctx, p.plan, p.client, p.fresh)
+	p.record, err = p.w.build(ctx, p.plan, p.client, p.reuse)
 	return err
 }
 

@@ -156,27 +156,30 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 	}
 	w.traffic.begin()
 	defer w.traffic.end()
-	var taggings []index.Tagging
-	for _, t := range p.Published() {
+	taggings := make([]index.Tagging, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) error {
 		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return nil, w.notAssembled(t.Name)
+			return w.notAssembled(t.Name)
 		}
 		d, err := index.Open(w.layout(), t.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if d.Descriptor.Digest != tr.Index {
-			return nil, fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
+			return fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
 		}
 		if err := index.Upload(ctx, client, d, t.Repositories()); err != nil {
-			return nil, interrupted(ctx, err)
+			return interrupted(ctx, err)
 		}
-		tagging := index.Tagging{Draft: d}
+		taggings[i].Draft = d
 		for _, tag := range t.Tags {
-			tagging.Tags = append(tagging.Tags, tag.String())
+			taggings[i].Tags = append(taggings[i].Tags, tag.String())
 		}
-		taggings = append(taggings, tagging)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return taggings, r.Advance(journal.Uploaded)
 }

@@ -32,7 +32,7 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 			return err
 		}
 		defer run.close()
-		run.fresh, run.push, run.proving = o.Fresh, o.PushOptions, true
+		run.reuse, run.push, run.proving = o.Reuse, o.PushOptions, true
 		if err := run.steps(ctx, steps...); err != nil {
 			return err
 		}
