@@ -247,7 +247,7 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 	var unreadable *inputs.UnreadableError
 	switch {
 	case p.err != nil:
-		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false)
+		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false, t.options)
 	case err != nil:
 		p.outcome.Err = ofBuild(err, p.build)
 	default:

@@ -247,7 +247,7 @@ func parseTag(s string) (Tag, error) {
 	}
 	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
 	if !ok {
-		return Tag{}, fmt.Errorf("parsing the tag %q: it has no tag", s)
+		return Tag{}, fmt.Errorf("parsing the tag %q: it names a digest", s)
 	}
 	return Tag{Repository: tagged.Name(), Name: tagged.Tag()}, nil
 }

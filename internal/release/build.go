@@ -82,6 +82,9 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
+	if r.Dirty {
+		w.status.Warn(fmt.Sprintf("the checkout has changes that commit %.8s does not: the image has the time of now, and cannot be built again from that commit", r.Commit))
+	}
 	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -165,8 +168,12 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	if run.display, err = w.display(p); err != nil {
 		return err
 	}
+	if !w.Streams.Err.IsTerminal() { // there the display has a clock
+		w.status.Set("build", "building "+count(len(todo), "platform"))
+	}
 	err = run.all(ctx, todo)
 	run.display.Close()
+	w.status.Done("build")
 	w.sayMissing(todo, run)
 	w.sayChanged(todo, run)
 	return err
@@ -234,7 +241,7 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 			errs = append(errs, o.err)
 		}
 	}
-	return errors.Join(errs...)
+	return build.Join(errs)
 }
 
 // end gives a build its outcome.
