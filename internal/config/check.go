@@ -425,6 +425,13 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 // Loopback is oci.Loopback.
 func Loopback(host string) bool { return oci.Loopback(host) }
 
+// IndexAlways is the value of Target.Index that publishes an index in any case.
+const IndexAlways = "always"
+
+// tagPattern is the grammar of the distribution specification:
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+var tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
 func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnostics) []ocispecs.Platform {
 	var out []ocispecs.Platform
 	for i, n := range names {
