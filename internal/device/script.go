@@ -105,11 +105,10 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 	if l == nil {
 		return outcome{}, &Error{Kind: Unreachable, Err: errors.New("it is not connected")}
 	}
-	var word [16]byte
-	if _, err := rand.Read(word[:]); err != nil {
-		return outcome{}, fmt.Errorf("making a mark: %w", err)
+	marker, err := newMark()
+	if err != nil {
+		return outcome{}, err
 	}
-	marker := "am" + hex.EncodeToString(word[:])
 	stdout, stderr := &frame{mark: marker}, &frame{mark: marker}
 
 	c := l.shell(ctx)
@@ -147,11 +146,20 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 	lost := l.lost(lostWait)
 	switch {
 	case lost != nil:
-		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", unreachable(lost).Err), Hint: "check the device's power and network, then run the same command again"}
+		return o, lostError(lost)
 	case !stdout.begun():
 		return o, &Error{Kind: NoShell, Err: fmt.Errorf("no POSIX shell answered (%s)", oneLine(o.before, werr)), Hint: "`ssh HOST sh -c true` must work: the user's login shell has to run what ssh hands it"}
 	}
 	return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the script was cut short (%s)", oneLine(o.before, werr)), Hint: "run the same command again"}
+}
+
+// newMark is a random word that nothing else on the device knows.
+func newMark() (string, error) {
+	var word [16]byte
+	if _, err := rand.Read(word[:]); err != nil {
+		return "", fmt.Errorf("making a mark: %w", err)
+	}
+	return "am" + hex.EncodeToString(word[:]), nil
 }
 
 func oneLine(text string, err error) string {

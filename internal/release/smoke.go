@@ -34,6 +34,10 @@ type fleetOfDevices struct {
 // devices makes a prover of each declared device, or of those named.
 func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error) {
 	f := &fleetOfDevices{workers: map[string]*worker.Worker{}}
+	client, err := w.client(p)
+	if err != nil {
+		return nil, err
+	}
 	var known []string
 	for _, spec := range p.Devices {
 		known = append(known, spec.Name)
@@ -41,7 +45,7 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 			continue
 		}
 		if spec.Worker == "" {
-			d := device.New(spec, w.deviceOptions())
+			d := device.New(spec, w.deviceOptions(client))
 			f.devices = append(f.devices, d)
 			f.provers = append(f.provers, smoke.OnDevice(d))
 			continue
@@ -58,11 +62,11 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 	return f, nil
 }
 
-func (w *Workspace) deviceOptions() device.Options {
+func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
 	logins := credential.New(w.Getenv)
 	t := w.tenant()
 	return device.Options{
-		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live,
+		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live, Images: client,
 		Credential: func(_ context.Context, repository string) (device.Credential, bool, error) {
 			l, err := logins.Lookup(repository)
 			return device.Credential{Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}, l.Found(), err
