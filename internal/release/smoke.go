@@ -38,12 +38,11 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 	if err != nil {
 		return nil, err
 	}
-	var known []string
-	for _, spec := range p.Devices {
-		known = append(known, spec.Name)
-		if len(only) > 0 && !slices.Contains(only, spec.Name) {
-			continue
-		}
+	chosen, err := chooseDevices(p.Devices, only)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range chosen {
 		if spec.Worker == "" {
 			d := device.New(spec, w.deviceOptions(client))
 			f.devices = append(f.devices, d)
@@ -53,11 +52,6 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 		f.provers = append(f.provers, smoke.OnWorker(spec, func(ctx context.Context) (*worker.Worker, error) {
 			return f.worker(ctx, w, p, spec.Worker)
 		}))
-	}
-	for _, name := range only {
-		if !slices.Contains(known, name) {
-			return nil, usage("Unknown device", fmt.Errorf("there is no device %q; there are: %s", name, strings.Join(known, ", ")))
-		}
 	}
 	return f, nil
 }
@@ -115,6 +109,7 @@ type proof struct {
 	// report is nil where no device was asked.
 	report *smoke.Report
 	tags   map[string]string
+	atOnce int
 }
 
 func (p *proof) close() {
@@ -125,7 +120,7 @@ func (p *proof) close() {
 
 // prove runs the smoke cases on the devices, by digest, before any tag moves.
 func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) (*proof, error) {
-	out := &proof{w: w, tags: map[string]string{}}
+	out := &proof{w: w, tags: map[string]string{}, atOnce: p.Release.DevicesAtOnce}
 	if !p.Release.Prove {
 		return out, nil
 	}
@@ -165,7 +160,7 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if out.fleet, err = w.devices(p, nil); err != nil {
 		return out, err
 	}
-	report, err := w.runSmoke(ctx, out.fleet, all, smoke.Options{Wipe: true})
+	report, err := w.runSmoke(ctx, out.fleet, all, smoke.Options{Wipe: true, Jobs: p.Release.DevicesAtOnce})
 	if err != nil {
 		out.close()
 		return out, interrupted(ctx, err)
@@ -234,7 +229,7 @@ func (p *proof) verifyTags(ctx context.Context) error {
 	for _, t := range p.targets {
 		t.Tag = p.tags[t.Name]
 	}
-	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: p.w.smokeEvent})
+	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: p.w.smokeEvent, Jobs: p.atOnce})
 	p.w.status.Close()
 	if err != nil {
 		return interrupted(ctx, err)
@@ -330,7 +325,7 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		return err
 	}
 	defer fleet.close()
-	report, err := w.runSmoke(ctx, fleet, targets, smoke.Options{Close: true})
+	report, err := w.runSmoke(ctx, fleet, targets, smoke.Options{Close: true, Jobs: p.Release.DevicesAtOnce})
 	if err != nil {
 		return interrupted(ctx, err)
 	}
