@@ -99,6 +99,12 @@ const maxOutput = 4 << 20
 // script runs a POSIX shell script on the device. An exit code other than 0 is
 // an outcome; an error means that the script did not come to its end.
 func (d *Device) script(ctx context.Context, body string) (outcome, error) {
+	return d.scriptUntil(ctx, body, "", nil)
+}
+
+// scriptUntil is script, and calls seen once the script has printed "$MARK name" on
+// a line ahead of everything else.
+func (d *Device) scriptUntil(ctx context.Context, body, name string, seen func()) (outcome, error) {
 	d.mu.Lock()
 	l := d.link
 	d.mu.Unlock()
@@ -110,6 +116,9 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 		return outcome{}, err
 	}
 	stdout, stderr := &frame{mark: marker}, &frame{mark: marker}
+	if seen != nil {
+		stdout.first, stdout.seen = []byte("\n"+marker+" "+name+"\n"), seen
+	}
 
 	c := l.shell(ctx)
 	c.cmd.Stdout, c.cmd.Stderr = stdout, stderr
@@ -187,6 +196,9 @@ func clip(s string) string {
 // shell prints ahead of it, in bounded memory.
 type frame struct {
 	mark string
+	// seen is called once what is kept begins with first.
+	first []byte
+	seen  func()
 
 	mu    sync.Mutex
 	begin bool
@@ -222,6 +234,10 @@ func (f *frame) Write(p []byte) (int, error) {
 	}
 	if room := maxOutput - len(f.kept); room > 0 {
 		f.kept = append(f.kept, p[:min(room, len(p))]...)
+	}
+	if f.seen != nil && bytes.HasPrefix(f.kept, f.first) {
+		f.seen()
+		f.seen = nil
 	}
 	f.size += int64(len(p))
 	f.tail = append(f.tail, p[max(0, len(p)-tailSize):]...)
