@@ -167,15 +167,15 @@ func TestOthersRace(t *testing.T) {
 // What run_args give a container of the device's own is one run's at a time.
 func TestLease(t *testing.T) {
 	t.Parallel()
-	e := devicetest.Docker(t, devicetest.EngineOptions{})
+	ns := sshtest.NewHost(t) // where the engine may publish ports
+	e := devicetest.Docker(t, devicetest.EngineOptions{Host: ns})
 	host := registrytest.Serve(t)
 	p := here(t)
 	ref := push(t, host+"/probe", p, devicetest.Program(t, p))
-	port := embeddedtest.FreePort(t)
 	var group errgroup.Group
 	for i := range 3 {
-		s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"DOCKER_HOST": e.Socket}})
-		spec := config.Device{Name: "bench", Host: s.Alias, RunArgs: []string{fmt.Sprintf("--publish=127.0.0.1:%d:1", port)}}
+		s := sshtest.Start(t, sshtest.Options{Host: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}})
+		spec := config.Device{Name: "bench", Host: s.Alias, RunArgs: []string{"--publish=127.0.0.1:9999:1"}}
 		d := device.New(&spec, device.Options{SSHConfig: s.Config, Owner: fmt.Sprintf("runner%d", i), Run: fmt.Sprintf("run%d", i)})
 		t.Cleanup(func() { _ = d.Close() })
 		group.Go(func() error {
