@@ -9,7 +9,7 @@ import (
 // Smoke runs what is published on the devices of targets.hcl.
 func Smoke(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
-	device *string, // only these devices: door,rack
+	device *string, // only these devices, groups or patterns: door,pi*
 	ref *string, // any image, instead of what is published
 	json *bool, // for machines
 	junit *bool, // JUnit XML, for a CI

@@ -28,9 +28,7 @@ func (c *Config) check() hcl.Diagnostics {
 	for _, r := range c.Registries {
 		diags = append(diags, r.check()...)
 	}
-	for _, d := range c.Devices {
-		diags = append(diags, c.checkDevice(d)...)
-	}
+	diags = append(diags, c.checkDevices()...)
 	for _, h := range c.Hooks {
 		diags = append(diags, h.check()...)
 	}
@@ -266,7 +264,7 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 		fail("worker", "Unknown worker", "There is no worker %q; there are: %s.", d.Worker, strings.Join(names, ", "))
 	case strings.HasPrefix(d.Host, "-"):
 		fail("host", "Invalid host", "The host %q begins with a dash, which ssh would take for an option.", d.Host)
-	case strings.ContainsFunc(d.Host, func(r rune) bool { return r <= ' ' || strings.ContainsRune("'`\"$\\;&<>|(){}\x7f", r) }):
+	case strings.ContainsFunc(d.Host, notOfHost):
 		fail("host", "Invalid host", "The host %q holds a character that no host or ssh alias has.", d.Host)
 	}
 	diags = append(diags, d.checkReach()...)
@@ -384,6 +382,11 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 	r.Emulation = oneOf(r.Body, "emulation", r.Emulation, &diags, "warn", "forbid", "allow")
 	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
+	if r.DevicesAtOnce < 0 {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Invalid number", Detail: fmt.Sprintf("devices_at_once is %d; it is how many devices work at a time.", r.DevicesAtOnce), Subject: at(r.Body, "devices_at_once", -1),
+		})
+	}
 	r.TagPolicy = oneOf(r.Body, "tag_policy", r.TagPolicy, &diags, "all", "semver")
 	if r.MaxGrowth != "" {
 		number, ok := strings.CutSuffix(r.MaxGrowth, "%")
