@@ -18,7 +18,7 @@ func Release(ctx context.Context,
 ) error {
 	return checked(func() error {
 		return api.Release(ctx, api.ReleaseOptions{
-			Project: files(file), Targets: list(targets), Set: semicolons(set),
+			Project: project(file, set), Targets: list(targets),
 			Fresh: on(fresh), Force: on(force), NoReferrer: on(noReferrer), DryRun: on(dryRun),
 		})
 	})

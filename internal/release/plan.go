@@ -53,7 +53,7 @@ func (w *Workspace) printBake(o PlanOptions) error {
 	if o.List != "" {
 		return w.list(c, o)
 	}
-	s, diags := c.ReadAsBake(o.Targets, o.Set)
+	s, diags := c.ReadAsBake(o.Targets, w.Set)
 	if err := w.judge(c, diags); err != nil {
 		return err
 	}
