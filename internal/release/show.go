@@ -55,8 +55,12 @@ func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
 	if err := r.Save(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s written; no target is published as an image\n",
-		w.Streams.Err.Good("built"), ui.Duration(time.Since(w.opened)), count(files, "output"))
+	what := count(files, "output") + " written"
+	if files == 0 {
+		what = "nothing written"
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s; no target is published as an image\n",
+		w.Streams.Err.Good("done"), ui.Duration(time.Since(w.opened)), what)
 	return nil
 }
 
