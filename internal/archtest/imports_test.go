@@ -26,6 +26,7 @@ var layers = [][]string{
 // owners are the only components that import a library outside tests.
 var owners = map[string][]string{
 	"github.com/magefile/mage":                {"magefile", "tasks"},
+	"github.com/spf13/cobra":                  {"tasks"},
 	"github.com/moby/buildkit":                {"worker", "build", "inputs"},
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},

@@ -155,11 +155,14 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
-	s := d.start(b.ID(), w.Name)
-	resp, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
-	s.wait()
+	resp, s, err := push(ctx, w, b, back || image < 0, o, func() (*client.SolveResponse, *stream, bool, error) {
+		s := d.start(b.ID(), w.Name)
+		defer s.wait()
+		resp, made, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
+		return resp, s, made, err
+	})
 	if err != nil {
-		return nil, failure(ctx, err, b, w, s, back)
+		return nil, err
 	}
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}

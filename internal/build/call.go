@@ -48,7 +48,7 @@ func Call(ctx context.Context, w *worker.Worker, b *plan.Build, out io.Writer, d
 	}, s.channel)
 	s.wait()
 	if err != nil {
-		return failure(ctx, err, b, w, s, false)
+		return failure(ctx, err, b, w, s, false, o)
 	}
 	if err := printAnswer(out, b.Target.Call, answer); err != nil {
 		return fmt.Errorf("reading what the frontend says of %s: %w", b.Target.Name, err)

@@ -31,6 +31,7 @@ type Registry interface {
 	OpenBlob(ctx context.Context, ref string, digest digest.Digest) (io.ReadCloser, error)
 	PutBlob(ctx context.Context, to string, desc ocispecs.Descriptor, open func() (io.ReadCloser, error)) error
 	PutManifest(ctx context.Context, ref, mediaType string, raw []byte) error
+	CheckPush(ctx context.Context, repository string) error
 }
 
 // carried says whether images of a repository pass through the workstation: the

@@ -98,7 +98,7 @@ func (r *rig) atOnce(hcl string, export client.ExportEntry) {
 	}
 	opt.FrontendAttrs["platform"] = strings.Join(platforms, ",")
 	opt.Exports = []client.ExportEntry{export}
-	if _, err := solve(r.t.Context(), r.client, *opt, created(all[0], o), nil); err != nil {
+	if _, _, err := solve(r.t.Context(), r.client, *opt, created(all[0], o), nil); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -126,22 +125,4 @@ func contains(list []ocispecs.Platform, pl ocispecs.Platform) bool {
 	return slices.ContainsFunc(list, func(o ocispecs.Platform) bool {
 		return config.FormatPlatform(o) == config.FormatPlatform(pl)
 	})
-}
-
-// CheckPublish reports the targets that cannot be published for want of tags,
-// which only matters to tasks that push.
-func (p *Plan) CheckPublish() hcl.Diagnostics {
-	var diags hcl.Diagnostics
-	for _, t := range p.Targets {
-		if len(t.Tags) > 0 || !t.Published() {
-			continue
-		}
-		diags = append(diags, &hcl.Diagnostic{
-			Severity: hcl.DiagError,
-			Summary:  "Target without tags",
-			Detail:   fmt.Sprintf("Target %q has no tags, so there is no registry to push it to. Add tags = [\"registry.example/%s:1\"], write files instead (output = [\"type=oci,dest=FILE\"]), or leave it out with -targets.", t.Name, strings.ToLower(t.Name)),
-			Subject:  t.Spec.Where("tags", ""),
-		})
-	}
-	return diags
 }

@@ -30,6 +30,9 @@ func (p *Plan) Identity() string {
 		for _, tag := range t.Tags {
 			line("tag", tag.String())
 		}
+		if t.Spec.Index != nil {
+			line("index", *t.Spec.Index)
+		}
 		for _, s := range t.Sources {
 			line("source", s)
 		}

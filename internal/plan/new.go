@@ -128,8 +128,7 @@ func (p *planner) add(name string) *Target {
 	for _, s := range spec.Tags {
 		tag, err := parseTag(s)
 		if err != nil {
-			p.fail(spec.Where("tags", s), "Invalid tag", "%s.", err)
-			continue
+			continue // Check has reported it
 		}
 		if !slices.Contains(t.Tags, tag) {
 			t.Tags = append(t.Tags, tag)

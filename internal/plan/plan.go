@@ -12,6 +12,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Plan is what a release does, decided before anything is touched. It is
@@ -238,7 +239,7 @@ func (p *Plan) Hosts() []string {
 // Registry returns the registry block of a host, or an empty one.
 func (p *Plan) Registry(host string) *config.Registry {
 	for _, r := range p.Registries {
-		if r.Host == host {
+		if oci.SameRegistry(r.Host, host) {
 			return r
 		}
 	}
@@ -252,7 +253,7 @@ func parseTag(s string) (Tag, error) {
 	}
 	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
 	if !ok {
-		return Tag{}, fmt.Errorf("parsing the tag %q: it has no tag", s)
+		return Tag{}, fmt.Errorf("parsing the tag %q: it names a digest", s)
 	}
 	return Tag{Repository: tagged.Name(), Name: tagged.Tag()}, nil
 }

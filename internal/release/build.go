@@ -25,8 +25,16 @@ import (
 // BuildOptions say what to build and how.
 type BuildOptions struct {
 	Selection
-	// Fresh takes nothing from earlier runs.
+	Reuse
+}
+
+// Reuse says what of earlier runs is taken.
+type Reuse struct {
+	// Fresh takes nothing.
 	Fresh bool
+	// Offline has base images whose registry does not answer count as they were
+	// when it last did.
+	Offline bool
 }
 
 // Build makes and pushes every platform of the selection, by digest. No tag
@@ -37,7 +45,7 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 		if err != nil {
 			return err
 		}
-		run.fresh = o.Fresh
+		run.reuse = o.Reuse
 		if err := run.steps(ctx, stepBuild); err != nil {
 			return err
 		}
@@ -47,7 +55,7 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, o Reuse) (*journal.Record, error) {
 	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
@@ -58,7 +66,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
-	if !fresh {
+	if !o.Fresh {
 		g.Go(func() error { past = w.readHistory(); return nil })
 	}
 	err := g.Wait()
@@ -69,11 +77,14 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err := w.closeOpen(ctx, p, client); err != nil {
 		return nil, err
 	}
-	r, err := w.begin(p, epoch, fresh)
+	r, err := w.begin(p, epoch, o.Fresh)
 	if err != nil {
 		return nil, err
 	}
 	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
+	if r.Dirty {
+		w.status.Warn(fmt.Sprintf("the checkout has changes that commit %.8s does not: the image has the time of now, and cannot be built again from that commit", r.Commit))
+	}
 	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -82,9 +93,13 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
 	run := w.solves(p, client, r, past, epoch, checkout)
+	if o.Offline {
+		run.options.Inputs.Offline(unreachable)
+	}
 	if err := w.keep(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	w.sayOld(run.options.Inputs.OldBases())
 	if err := w.solve(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -159,8 +174,12 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 		run.display.Close()
 		return err
 	}
+	if !w.Streams.Err.IsTerminal() { // there the display has a clock
+		w.status.Set("build", "building "+count(len(todo), "platform"))
+	}
 	err = run.all(ctx, todo)
 	run.display.Close()
+	w.status.Done("build")
 	w.sayMissing(todo, run)
 	w.sayChanged(todo, run)
 	return err
@@ -228,7 +247,7 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 			errs = append(errs, o.err)
 		}
 	}
-	return errors.Join(errs...)
+	return build.Join(errs)
 }
 
 // end gives a build its outcome.

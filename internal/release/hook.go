@@ -105,8 +105,9 @@ func (e *HookError) Remedy() string {
 // hookTail is how many lines of a hook's output its error repeats.
 const hookTail = 10
 
-// hookGrace is how long a function has to return when its context has ended.
-const hookGrace = 3 * time.Second
+// hookGrace is how long a hook has to return when its context has ended: longer
+// than a command is given to end, with what it started.
+const hookGrace = 10 * time.Second
 
 // hooks are those of one run: the Go program's first, then those of targets.hcl.
 type hooks struct {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -125,7 +126,29 @@ func (w *Workspace) services(c *config.Config) []found {
 			}
 		}
 		w.say("found service %s in %s: target %q, context %q", t.Name, f.from, f.name, f.context)
+		if left := leftOut(t); len(left) > 0 {
+			w.status.Warn(fmt.Sprintf("service %s: %s of its build section are not written down; add what the image needs of them to target %q", t.Name, strings.Join(left, ", "), t.Name))
+		}
 		out = append(out, f)
+	}
+	return out
+}
+
+// leftOut are the attributes of a target that found has no field for.
+func leftOut(t *config.Target) []string {
+	var out []string
+	v := reflect.ValueOf(*t)
+	for i := range v.NumField() {
+		name, kind, _ := strings.Cut(v.Type().Field(i).Tag.Get("hcl"), ",")
+		if name == "" || kind == "label" || v.Field(i).IsZero() {
+			continue
+		}
+		if k := v.Field(i).Kind(); (k == reflect.Slice || k == reflect.Map) && v.Field(i).Len() == 0 {
+			continue
+		}
+		if !slices.Contains([]string{"context", "dockerfile", "target", "args", "platforms", "tags"}, name) {
+			out = append(out, name)
+		}
 	}
 	return out
 }
@@ -191,7 +214,7 @@ func (w *Workspace) render(targets []found, whole bool) string {
 			where = ", such as " + remote
 		}
 		fmt.Fprintf(&b, "\n# Where the images go%s. The default is a registry that runs here.\n", where)
-		fmt.Fprintf(&b, "variable \"REGISTRY\" {\n  default = %s\n}\n", quote(local+"/"+project))
+		fmt.Fprintf(&b, "variable \"REPOSITORY\" {\n  default = %s\n}\n", quote(local+"/"+project))
 		fmt.Fprintf(&b, "\nregistry %s {\n  embedded = true\n}\n", quote(local))
 	}
 	if whole && len(targets) > 1 {
@@ -221,9 +244,9 @@ func (w *Workspace) render(targets []found, whole bool) string {
 		case len(t.tags) > 0:
 			fmt.Fprintf(&b, "  tags       = %s\n", quoteList(t.tags))
 		case len(targets) == 1 && whole:
-			b.WriteString("  tags       = [\"${REGISTRY}:${VERSION}\"]\n")
+			b.WriteString("  tags       = [\"${REPOSITORY}:${VERSION}\"]\n")
 		default:
-			fmt.Fprintf(&b, "  tags       = [\"${REGISTRY}/%s:${VERSION}\"]\n", imageName(t.name))
+			fmt.Fprintf(&b, "  tags       = [\"${REPOSITORY}/%s:${VERSION}\"]\n", imageName(t.name))
 		}
 		if len(t.args) > 0 {
 			b.WriteString("  args = {\n")

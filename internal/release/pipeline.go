@@ -38,9 +38,8 @@ type pipeline struct {
 	client *registry.Client
 	// record is nil until the build has begun one.
 	record *journal.Record
-	// fresh takes nothing from earlier runs.
-	fresh bool
-	push  PushOptions
+	reuse  Reuse
+	push   PushOptions
 	// proving asks the devices, unless all targets were proven already.
 	proving bool
 
@@ -71,7 +70,10 @@ func (p *pipeline) steps(ctx context.Context, list ...step) error {
 		if err := p.hook(ctx, "before-"+s.name); err != nil {
 			return err
 		}
-		if err := s.run(p, ctx); err != nil {
+		p.w.stage(s.name)
+		err := s.run(p, ctx)
+		p.w.stage("")
+		if err != nil {
 			return err
 		}
 		if err := p.hook(ctx, "after-"+s.name); err != nil {
@@ -82,7 +84,7 @@ func (p *pipeline) steps(ctx context.Context, list ...step) error {
 }
 
 func (p *pipeline) build(ctx context.Context) (err error) {
-	p.record, err = p.w.build(ctx, p.plan, p.client, p.fresh)
+	p.record, err = p.w.build(ctx, p.plan, p.client, p.reuse)
 	return err
 }
 
@@ -103,7 +105,10 @@ func (p *pipeline) inspect(ctx context.Context) error {
 	if err := p.record.Advance(journal.Assembled); err != nil {
 		return err
 	}
-	return p.w.inspectDrafts(ctx, p.plan, p.client, p.record)
+	if err := p.w.inspectDrafts(ctx, p.plan, p.client, p.record); err != nil {
+		return held(err)
+	}
+	return held(p.w.checkGrowth(ctx, p.plan, p.client))
 }
 
 func (p *pipeline) upload(ctx context.Context) (err error) {

@@ -37,7 +37,7 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	if o.JSON {
 		return w.writeJSON(planView(p))
 	}
-	if err := ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources); err != nil {
+	if err := ui.Diagnostics(w.Streams.Err, append(p.Notes(), p.Warnings...), c.Sources); err != nil {
 		return err
 	}
 	return w.showPlan(p)
@@ -123,10 +123,12 @@ type planJSON struct {
 type planTargetJSON struct {
 	Name string `json:"name"`
 	// Linked targets are built because another needs them.
-	Linked bool            `json:"linked,omitempty"`
-	Tags   []string        `json:"tags"`
-	Needs  []string        `json:"needs,omitempty"`
-	Builds []planBuildJSON `json:"builds"`
+	Linked bool     `json:"linked,omitempty"`
+	Tags   []string `json:"tags"`
+	// ArchTags are the tags of single platforms, which move as well.
+	ArchTags []string        `json:"archTags,omitempty"`
+	Needs    []string        `json:"needs,omitempty"`
+	Builds   []planBuildJSON `json:"builds"`
 	// Outputs are the files that it is written to, as type:path.
 	Outputs []string `json:"outputs,omitempty"`
 	// Call is what its frontend is asked instead of building.
@@ -161,6 +163,9 @@ func planView(p *plan.Plan) planJSON {
 		}
 		for _, o := range t.Outputs {
 			tj.Outputs = append(tj.Outputs, o.Type+":"+o.Dest)
+		}
+		if !t.Linked {
+			tj.ArchTags = archTags(p, t)
 		}
 		for _, n := range t.Needs {
 			tj.Needs = append(tj.Needs, n.Name)
@@ -253,11 +258,13 @@ func (w *Workspace) showPlan(p *plan.Plan) error {
 		case len(t.Tags) == 0:
 			fmt.Fprintf(out, "%s has no tags: %s\n", out.Bold(t.Name), out.Warn("it cannot be released"))
 		default:
-			var tags []string
+			fmt.Fprintf(out, "%s moves %s:\n", out.Bold(t.Name), count(len(t.Tags)+len(archTags(p, t)), "tag"))
 			for _, tag := range t.Tags {
-				tags = append(tags, tag.String())
+				fmt.Fprintf(out, "  %s\n", tag)
 			}
-			fmt.Fprintf(out, "%s goes to %s\n", out.Bold(t.Name), strings.Join(tags, ", "))
+			for _, tag := range archTags(p, t) {
+				fmt.Fprintf(out, "  %s  %s\n", tag, out.Faint("one platform"))
+			}
 		}
 	}
 	return nil

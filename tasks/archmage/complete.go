@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"slices"
 	"strings"
 
@@ -57,4 +59,32 @@ func proposals(names []api.Name, have []string) []string {
 // none proposes nothing, where file names would be wrong.
 func none(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+// commas makes cobra's script for bash leave commas as they are: its quoting
+// turns door,rack into door\,rack, which then does not begin with what was typed.
+func commas(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	bash, _, err := root.Find([]string{"completion", "bash"})
+	must(err)
+	bash.RunE = func(cmd *cobra.Command, _ []string) error {
+		plain, err := cmd.Flags().GetBool("no-descriptions")
+		if err != nil {
+			return err
+		}
+		var script bytes.Buffer
+		if err := root.GenBashCompletionV2(&script, !plain); err != nil {
+			return err
+		}
+		text := script.String()
+		for _, quoted := range []struct{ line, name string }{
+			{`printf -v comp "%q" "${compline%%$tab*}" &>/dev/null || comp=$(printf "%q" "${compline%%$tab*}")`, "comp"},
+			{`COMPREPLY[0]=$(printf "%q" "${COMPREPLY[0]%%$tab*}")`, "COMPREPLY[0]"},
+			{`COMPREPLY[0]=$(printf "%q" "${COMPREPLY[0]}")`, "COMPREPLY[0]"},
+		} {
+			text = strings.ReplaceAll(text, quoted.line, quoted.line+"\n        "+quoted.name+`=${`+quoted.name+`//\\,/,}`)
+		}
+		_, err = io.WriteString(cmd.OutOrStdout(), text)
+		return err
+	}
 }

@@ -81,8 +81,10 @@ Start with "archmage init", then "archmage plan" and "archmage release".`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          a.noCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Two letters wrong, or two that changed places.
+		SuggestionsMinimumDistance: 2,
+		Args:                       a.noCommand,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if a.progress != "" && !slices.Contains(progresses, a.progress) {
 				return &usageError{fmt.Sprintf("there is no progress %q", a.progress), "it is one of " + strings.Join(progresses, ", ")}
@@ -116,6 +118,7 @@ Start with "archmage init", then "archmage plan" and "archmage release".`,
 	root.SetHelpCommandGroupID("start")
 	root.SetCompletionCommandGroupID("start")
 	root.AddCommand(a.verbs()...)
+	commas(root)
 	return root
 }
 
@@ -134,6 +137,7 @@ func (a *app) noCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	e := &usageError{problem: fmt.Sprintf("there is no command %q", args[0])}
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		e.hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}

@@ -102,9 +102,12 @@ func (a *app) release() *cobra.Command {
 		return api.Release(ctx, *o)
 	})
 	c.Flags().BoolVar(&o.Fresh, "fresh", false, freshUsage)
+	c.Flags().BoolVar(&o.Offline, "offline", false, "take base images as they were where their registry does not answer")
 	c.Flags().BoolVar(&o.Force, "force", false, forceUsage)
 	c.Flags().BoolVar(&o.NoReferrer, "no-referrer", false, "do not attach the record to the image")
 	c.Flags().BoolVarP(&o.DryRun, "dry-run", "n", false, "ask everybody who takes part, and change nothing")
+	c.Flags().BoolVar(&o.JSON, "json", false, "print the result as JSON, for machines")
+	c.Flags().StringVar(&o.Metadata, "metadata", "", "write the result as JSON to a file")
 	return c
 }
 
@@ -131,6 +134,7 @@ func (a *app) build() *cobra.Command {
 	})
 	a.platforms(c, &o.Platforms)
 	c.Flags().BoolVar(&o.Fresh, "fresh", false, freshUsage)
+	c.Flags().BoolVar(&o.Offline, "offline", false, "take base images as they were where their registry does not answer")
 	return c
 }
 
