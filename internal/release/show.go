@@ -52,7 +52,7 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 }
 
 // showWritten is the end of a release that publishes no image.
-func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
+func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record, o Results) error {
 	files := 0
 	for _, t := range p.Targets {
 		files += len(t.Outputs)
@@ -67,7 +67,7 @@ func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
 	}
 	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s; no target is published as an image\n",
 		w.Streams.Err.Good("done"), ui.Duration(time.Since(w.opened)), what)
-	return nil
+	return w.handOver(p, r, o)
 }
 
 // showReleased is the end of a release: the table for people and a summary, a
