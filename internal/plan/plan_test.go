@@ -177,8 +177,12 @@ group "default" { targets = ["a"] }`, Options{Targets: []string{"default"}}, `Gr
 target "b" {}`, Options{Targets: []string{"g"}}, `Group "g" comes to itself through "g"`},
 		"nothing asked for": {`target "a" {}
 target "b" {}`, Options{Targets: []string{}}, `no group or target "default"`},
-		"policy":           {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
-		"call":             {`target "a" { call = "check" }`, Options{}, `call = "check"`},
+		"policy": {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
+		"call": {`target "a" {
+  call     = "check"
+  contexts = { b = "target:b" }
+}
+target "b" {}`, Options{Targets: []string{"a"}}, `call = "check" and builds on target "b"`},
 		"unknown target":   {`target "app" {}`, Options{Targets: []string{"ap"}}, `did you mean "app"?`},
 		"unknown platform": {`target "app" {}`, Options{Platforms: []string{"arm64"}}, `did you mean "linux/arm64"?`},
 		"no such build":    {`target "app" { platforms = ["linux/amd64"] }`, Options{Platforms: []string{"linux/arm64"}}, "None of the targets is built for them"},
