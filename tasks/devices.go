@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Devices looks at every device: who is reachable, what it is and runs.
@@ -11,7 +11,7 @@ func Devices(ctx context.Context,
 	device *string, // only these devices: door,rack
 	json *bool, // for machines
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Devices(ctx, release.DevicesOptions{Devices: list(device), JSON: set(json)})
+	return checked(func() error {
+		return api.Devices(ctx, api.DevicesOptions{Devices: list(device), JSON: on(json)})
 	})
 }

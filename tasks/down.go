@@ -3,12 +3,12 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Down ends the embedded worker and registry; caches and images stay.
 func Down(ctx context.Context) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Down(ctx)
+	return checked(func() error {
+		return api.Down(ctx)
 	})
 }

@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Inspect shows and audits the drafts, what is published, or any image with -ref.
@@ -20,19 +20,15 @@ func Inspect(ctx context.Context,
 	sbom *bool, // the SBOMs
 	provenance *bool, // the provenance statements
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		o := release.InspectOptions{
-			Selection: release.Selection{Targets: list(targets)},
-			Ref:       text(ref), Draft: set(draft), Diff: set(diff), Releases: set(releases),
+	o := api.InspectOptions{
+		Targets: list(targets), Ref: text(ref), Draft: on(draft), Diff: on(diff), Releases: on(releases),
+	}
+	for format, asked := range map[api.Format]*bool{
+		api.JSON: json, api.SARIF: sarif, api.Markdown: markdown, api.Raw: raw, api.SBOM: sbom, api.Provenance: provenance,
+	} {
+		if on(asked) {
+			o.Formats = append(o.Formats, format)
 		}
-		for format, asked := range map[release.Format]*bool{
-			release.JSON: json, release.SARIF: sarif, release.Markdown: markdown,
-			release.Raw: raw, release.SBOM: sbom, release.Provenance: provenance,
-		} {
-			if set(asked) {
-				o.Formats = append(o.Formats, format)
-			}
-		}
-		return w.Inspect(ctx, o)
-	})
+	}
+	return checked(func() error { return api.Inspect(ctx, o) })
 }

@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Push uploads the drafts by digest, then moves the tags of all targets, latest last.
@@ -12,7 +12,7 @@ func Push(ctx context.Context,
 	force *bool, // move tags that somebody else has moved meanwhile
 	noReferrer *bool, // do not attach the record to the image
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Push(ctx, release.PushOptions{Selection: release.Selection{Targets: list(targets)}, Force: set(force), NoReferrer: set(noReferrer)})
+	return checked(func() error {
+		return api.Push(ctx, api.PushOptions{Targets: list(targets), Force: on(force), NoReferrer: on(noReferrer)})
 	})
 }

@@ -2,9 +2,8 @@ package tasks
 
 import (
 	"context"
-	"path/filepath"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Release builds, assembles, annotates, inspects, proves and pushes all targets; tags move last.
@@ -12,14 +11,19 @@ func Release(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
 	file *string, // instead of the default files, separated like PATH
 	set *string, // overrides as of bake --set, separated by semicolons: app.args.V=1;*.platform=linux/arm64
-	fresh *bool, // build anew, whatever earlier runs have built
+	fresh *bool, // build again, whatever earlier runs have built
+	offline *bool, // take base images as they were where their registry does not answer
 	force *bool, // move tags that somebody else has moved meanwhile
 	noReferrer *bool, // do not attach the record to the image
+	dryRun *bool, // ask everybody who takes part, and change nothing
+	json *bool, // print the result as JSON, for machines
+	metadata *string, // a file for the result as JSON
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Release(ctx, release.Options{
-			BuildOptions: release.BuildOptions{Selection: release.Selection{Targets: list(targets), Files: filepath.SplitList(text(file)), Set: semicolons(set)}, Fresh: isSet(fresh)},
-			PushOptions:  release.PushOptions{Force: isSet(force), NoReferrer: isSet(noReferrer)},
+	return checked(func() error {
+		return api.Release(ctx, api.ReleaseOptions{
+			Project: files(file), Targets: list(targets), Set: semicolons(set),
+			Fresh: on(fresh), Offline: on(offline), Force: on(force), NoReferrer: on(noReferrer), DryRun: on(dryRun),
+			JSON: on(json), Metadata: text(metadata),
 		})
 	})
 }

@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Reproduce builds a release again from its commit and compares every digest.
@@ -14,14 +14,7 @@ func Reproduce(ctx context.Context,
 	platforms *string, // platforms, separated by commas; all without it
 	json *bool, // every digest and what differs, as JSON
 ) error {
-	return reproduce(ctx, text(ref), text(release), list(targets), list(platforms), set(json))
-}
-
-func reproduce(ctx context.Context, ref, id string, targets, platforms []string, json bool) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Reproduce(ctx, release.ReproduceOptions{
-			Selection: release.Selection{Targets: targets, Platforms: platforms},
-			Ref:       ref, Release: id, JSON: json,
-		})
+	return checked(func() error {
+		return api.Reproduce(ctx, api.ReproduceOptions{Ref: text(ref), Release: text(release), Targets: list(targets), Platforms: list(platforms), JSON: on(json)})
 	})
 }

@@ -23,10 +23,11 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the scripts of testdata/script, each a user's session with
 // the compiled tasks, a real BuildKit and a real registry. The first word of a
-// line is a command: `archmage` is the compiled binary.
+// line is a command: `archmage` is the compiled magefile, `standalone` the command
+// of package archmage.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	binary := compiled(t)
+	binary, standalone := compiled(t), command(t)
 	registry := embeddedtest.Registry(t)
 	worker := embeddedtest.Worker(t)
 	root := root(t)
@@ -35,6 +36,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"archmage": func(ts *testscript.TestScript, neg bool, args []string) {
 				archmage(ts, neg, binary, args)
+			},
+			"standalone": func(ts *testscript.TestScript, neg bool, args []string) {
+				archmage(ts, neg, standalone, args)
 			},
 			"busybox": func(ts *testscript.TestScript, _ bool, args []string) {
 				data, err := os.ReadFile(embeddedtest.Busybox(t))
@@ -140,6 +144,18 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return bin, nil
 })
+
+// command is the binary of package archmage, as it is shipped.
+func command(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "archmage")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./archmage")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("compiling the command: %v\n%s", err, out)
+	}
+	return bin
+}
 
 // cleanup removes what binary made.
 var cleanup = func() {}

@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Smoke runs what is published on the devices of targets.hcl.
@@ -14,10 +14,7 @@ func Smoke(ctx context.Context,
 	json *bool, // for machines
 	junit *bool, // JUnit XML, for a CI
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Smoke(ctx, release.SmokeOptions{
-			Selection: release.Selection{Targets: list(targets)},
-			Devices:   list(device), Ref: text(ref), JSON: set(json), JUnit: set(junit),
-		})
+	return checked(func() error {
+		return api.Smoke(ctx, api.SmokeOptions{Targets: list(targets), Devices: list(device), Ref: text(ref), JSON: on(json), JUnit: on(junit)})
 	})
 }

@@ -1,6 +1,7 @@
 package tasks_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,29 +31,8 @@ func TestStranger(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			stranger := filepath.Join(root(t), "testdata", "stranger")
-			copyFile(t, filepath.Join(stranger, tc.magefile), filepath.Join(dir, "magefile.go"))
-			copyFile(t, filepath.Join(stranger, "targets.hcl"), filepath.Join(dir, "targets.hcl"))
-			repo := host + "/stranger-" + tc.name
-			env := append(os.Environ(),
-				"GOPROXY=file://"+proxy+","+goEnv(t, "GOPROXY"),
-				"GONOSUMDB="+modulePath, "GOFLAGS=-mod=mod -modcacherw", "GOWORK=off",
-				"BUILDKIT_HOST="+worker.Address, "REPO="+repo,
-			)
-			run := func(args ...string) string {
-				t.Helper()
-				cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-				cmd.Dir, cmd.Env = dir, env
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
-				}
-				return string(out)
-			}
-			run("go", "mod", "init", "example.com/stranger")
-			run("go", "get", "-tool", "github.com/magefile/mage")
-			run("go", "get", modulePath+"@"+version)
+			s := newStranger(t, tc.magefile, host+"/stranger-"+tc.name, worker.Address, proxy, version)
+			repo, run := s.repo, s.run
 			list := run("go", "tool", "mage", "-l")
 			if !strings.Contains(list, tc.task+" ") {
 				t.Errorf("mage -l does not list %s:\n%s", tc.task, list)
@@ -66,6 +46,101 @@ func TestStranger(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStrangerAPI uses the tasks from another repository's Go code: as
+// dependencies, with options, with hooks, elsewhere.
+func TestStrangerAPI(t *testing.T) {
+	t.Parallel()
+	host, worker := embeddedtest.Registry(t), embeddedtest.Worker(t)
+	proxy, version := moduleProxy(t)
+	s := newStranger(t, "deps/magefile.go", host+"/stranger-deps", worker.Address, proxy, version)
+	if err := os.MkdirAll(filepath.Join(s.dir, "services", "job"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, filepath.Join(root(t), "testdata", "stranger", "deps", "job.hcl"), filepath.Join(s.dir, "services", "job", "targets.hcl"))
+	s.run("go", "tool", "mage", "-compile", "stranger")
+	has := func(out string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("there is no %q in\n%s", w, out)
+			}
+		}
+	}
+	// Three tasks need the release; it is made once. A namespace, and another directory.
+	out := s.run("./stranger", "ship")
+	has(out, s.repo+":1@sha256:", "shipped")
+	if n := strings.Count(out, "released in "); n != 1 {
+		t.Errorf("released %d times, want once:\n%s", n, out)
+	}
+	has(s.run("./stranger", "img:publish"), s.repo+":1@sha256:")
+	has(s.run("./stranger", "job"), s.repo+"/job:1@sha256:")
+	// The tasks are there under two names, beside the stranger's own.
+	has(s.run("./stranger", "-l"), " release ", " oci:release ", " gate ")
+	// A gate sees each platform, and says no with its own error.
+	out = s.run("./stranger", "gate")
+	has(out, "scanned "+s.repo+"@sha256:", " linux/amd64", " linux/riscv64", "hook before-promote passed", "approved "+s.repo+":gate")
+	if data, err := os.ReadFile(filepath.Join(s.dir, "kustomization.yaml")); err != nil || !strings.Contains(string(data), "digest: sha256:") {
+		t.Errorf("the digests were not written: %v\n%s", err, data)
+	}
+	s.env = append(s.env, "DENY=1", "DENY_TOKEN=sesame-open")
+	out = s.fails(8, "./stranger", "gate")
+	has(out, "the hook before-promote failed: denied with *****; no tag has moved", "the cause is errDenied: true")
+	s.fails(8, "./stranger", "gateAsDependency")
+	// Mistakes of the program.
+	has(s.fails(2, "./stranger", "twice"), "A task takes one options struct")
+	has(s.fails(2, "./stranger", "nowhere"), "is no directory")
+	has(s.fails(2, "./stranger", "misspelt"), `did you mean "before-promote"`)
+	// Whoever imports the tasks has the words of the line checked, aliases too.
+	has(s.fails(2, "./stranger", "oci:plan", "greeter"), `there is no task "greeter"; nothing was touched`, "write oci:plan -targets=greeter")
+	has(s.run("./stranger", "plan", "s"), "shipped")
+}
+
+// stranger is another repository, in a directory of its own.
+type stranger struct {
+	t         *testing.T
+	dir, repo string
+	env       []string
+}
+
+func newStranger(t *testing.T, magefile, repo, worker, proxy, version string) *stranger {
+	t.Helper()
+	s := &stranger{t: t, dir: t.TempDir(), repo: repo}
+	files := filepath.Join(root(t), "testdata", "stranger")
+	copyFile(t, filepath.Join(files, magefile), filepath.Join(s.dir, "magefile.go"))
+	copyFile(t, filepath.Join(files, "targets.hcl"), filepath.Join(s.dir, "targets.hcl"))
+	s.env = append(os.Environ(),
+		"GOPROXY=file://"+proxy+","+goEnv(t, "GOPROXY"),
+		"GONOSUMDB="+modulePath, "GOFLAGS=-mod=mod -modcacherw", "GOWORK=off",
+		"BUILDKIT_HOST="+worker, "REPO="+repo,
+	)
+	s.run("go", "mod", "init", "example.com/stranger")
+	s.run("go", "get", "-tool", "github.com/magefile/mage")
+	s.run("go", "get", modulePath+"@"+version)
+	return s
+}
+
+// run runs a command there, which must go well.
+func (s *stranger) run(args ...string) string {
+	s.t.Helper()
+	return s.fails(0, args...)
+}
+
+// fails runs a command there, which must end with a code.
+func (s *stranger) fails(code int, args ...string) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), args[0], args[1:]...)
+	cmd.Dir, cmd.Env = s.dir, s.env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		s.t.Fatalf("%s ended with %d, want %d\n%s", strings.Join(args, " "), got, code, out)
+	}
+	return string(out)
 }
 
 // moduleProxy serves this module, as it stands, from a directory. The format

@@ -1,40 +1,45 @@
 // Package tasks holds the Mage tasks of archmage. Another repository imports
 // them with a `mage:import` comment in its magefile; every task takes optional
-// flags only, and values such as a version come from the environment.
+// flags only, and values such as a version come from the environment. A magefile
+// that runs tasks itself uses package api below this one.
 package tasks
 
 import (
-	"context"
-	"os"
+	"path/filepath"
 	"strings"
 
-	"github.com/archmage-build/archmage/internal/release"
-	"github.com/archmage-build/archmage/internal/ui"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
-// run opens the workspace around this process, does the task and turns its
-// error into an exit code.
-func run(ctx context.Context, do func(context.Context, *release.Workspace) error) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	streams := ui.Capture(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
-	w, err := release.Open(".", streams, os.Environ())
-	if err == nil {
-		err = do(ctx, w)
+// checked runs a task if mage knows all words of the command line: mage itself
+// would look at the next one when this task is done.
+func checked(task func() error) error {
+	if err := words(); err != nil {
+		return err
 	}
-	return exit(ctx, streams, err)
+	return task()
 }
 
 // list takes "a,b" apart; nil and empty mean none.
-func list(flag *string) []string {
+func list(flag *string) []string { return split(flag, ",") }
+
+// commas is list where a flag has that name.
+func commas(flag *string) []string { return list(flag) }
+
+// semicolons takes "a;b" apart.
+func semicolons(flag *string) []string { return split(flag, ";") }
+
+func split(flag *string, by string) []string {
 	var out []string
-	for _, s := range strings.Split(text(flag), ",") {
+	for _, s := range strings.Split(text(flag), by) {
 		if s = strings.TrimSpace(s); s != "" {
 			out = append(out, s)
 		}
 	}
 	return out
 }
+
+func files(flag *string) api.Project { return api.Project{Files: filepath.SplitList(text(flag))} }
 
 func text(flag *string) string {
 	if flag == nil {
@@ -43,4 +48,4 @@ func text(flag *string) string {
 	return *flag
 }
 
-func set(flag *bool) bool { return flag != nil && *flag }
+func on(flag *bool) bool { return flag != nil && *flag }

@@ -3,12 +3,12 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Up starts the embedded worker and registry, as a release would by itself.
 func Up(ctx context.Context) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Up(ctx)
+	return checked(func() error {
+		return api.Up(ctx)
 	})
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Wipe removes the matrix's images from devices, or build cache from workers; nothing from a registry.
@@ -17,14 +17,11 @@ func Wipe(ctx context.Context,
 	keep *time.Duration, // spare cache that was used within this time: 48h
 	dryRun *bool, // only say what would go
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		o := release.WipeOptions{
-			Workers: set(workers), DryRun: set(dryRun), Devices: list(device),
-			All: set(all), Yes: set(yes), Stop: set(stop),
-		}
-		if keep != nil {
-			o.Keep = *keep
-		}
-		return w.Wipe(ctx, o)
-	})
+	o := api.WipeOptions{
+		Workers: on(workers), DryRun: on(dryRun), Devices: list(device), All: on(all), Yes: on(yes), Stop: on(stop),
+	}
+	if keep != nil {
+		o.Keep = *keep
+	}
+	return checked(func() error { return api.Wipe(ctx, o) })
 }

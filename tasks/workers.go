@@ -3,7 +3,7 @@ package tasks
 import (
 	"context"
 
-	"github.com/archmage-build/archmage/internal/release"
+	"github.com/archmage-build/archmage/tasks/api"
 )
 
 // Workers looks at every worker: who answers, what it builds, how full it is.
@@ -11,7 +11,7 @@ func Workers(ctx context.Context,
 	targets *string, // names or patterns of targets and groups: a,b*
 	json *bool, // for machines
 ) error {
-	return run(ctx, func(ctx context.Context, w *release.Workspace) error {
-		return w.Workers(ctx, release.Selection{Targets: list(targets)}, set(json))
+	return checked(func() error {
+		return api.Workers(ctx, api.WorkersOptions{Targets: list(targets), JSON: on(json)})
 	})
 }

@@ -19,13 +19,14 @@ var layers = [][]string{
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"embedded", "sign", "ui", "archtest", "docs"},
+	{"credential", "embedded", "sign", "ui", "archtest", "docs"},
 	{"oci"}, // what all see alike
 }
 
 // owners are the only components that import a library outside tests.
 var owners = map[string][]string{
 	"github.com/magefile/mage":                {"magefile", "tasks"},
+	"github.com/spf13/cobra":                  {"tasks"},
 	"github.com/moby/buildkit":                {"worker", "build", "inputs"},
 	"github.com/google/go-containerregistry":  {"registry", "index", "audit"},
 	"github.com/fatih/color":                  {"ui"},

@@ -112,6 +112,8 @@ type stream struct {
 	channel chan *client.SolveStatus
 	ended   chan struct{}
 	prefix  string
+	// together are several platforms, which their steps name.
+	together bool
 
 	mu    sync.Mutex
 	steps map[digest.Digest]*step
@@ -170,16 +172,22 @@ func (t *tail) last() []string {
 	return out
 }
 
-// start gives BuildKit a channel of its own: Solve closes it.
-func (d *Display) start(build, worker string) *stream {
+// start gives BuildKit a channel of its own for a build: Solve closes it.
+func (d *Display) start(build, worker string) *stream { return d.open(build, worker, false) }
+
+// startAll does so for several platforms of a target.
+func (d *Display) startAll(target, worker string) *stream { return d.open(target, worker, true) }
+
+func (d *Display) open(build, worker string, together bool) *stream {
 	if d.NameWorkers {
 		build += " on " + worker
 	}
 	s := &stream{
-		channel: make(chan *client.SolveStatus),
-		ended:   make(chan struct{}),
-		prefix:  build,
-		steps:   map[digest.Digest]*step{},
+		channel:  make(chan *client.SolveStatus),
+		ended:    make(chan struct{}),
+		prefix:   build,
+		together: together,
+		steps:    map[digest.Digest]*step{},
 	}
 	go func() {
 		defer close(s.ended)
@@ -270,9 +278,9 @@ func (s *stream) begun() bool {
 	return len(s.steps) > 0
 }
 
-// failed is the step that ended the solve with err, or nil. Others may have
-// failed without ending it: a cache that was not there.
-func (s *stream) failed(err error) *step {
+// failed is the step that ended the solve of a platform with err, or nil. Others
+// may have failed without ending it: a cache that was not there.
+func (s *stream) failed(err error, platform string) *step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var v *errdefs.VertexError
@@ -283,19 +291,38 @@ func (s *stream) failed(err error) *step {
 	}
 	text := flat(err).Error()
 	for _, p := range s.steps {
-		if p.reason != "" && strings.Contains(text, p.reason) {
+		if p.reason != "" && strings.Contains(text, p.reason) && (!s.together || p.of(platform)) {
 			return p
 		}
 	}
 	return nil
 }
 
-// counts are the steps of the Dockerfile and how many came from the cache.
-func (s *stream) counts() (steps, cached int) {
+// of reports whether a step is one of a platform, of which several are solved
+// together: "[linux/arm/v7 2/3] RUN …", or in a stage of the worker's own platform
+// "[linux/amd64->arm/v7 build 2/3] RUN …". What names none is of all.
+// https://github.com/moby/buildkit/blob/master/frontend/dockerfile/dockerfile2llb/convert.go
+func (p *step) of(platform string) bool {
+	on, _, _ := strings.Cut(strings.TrimPrefix(p.name, "["), " ")
+	_, target, cross := strings.Cut(on, "->")
+	return on == platform || !strings.Contains(on, "/") || (cross && strings.HasSuffix("/"+platform, "/"+target))
+}
+
+// title is the step's name without the platform.
+func (p *step) title(platform string) string {
+	return strings.Replace(p.name, "["+platform+" ", "[", 1)
+}
+
+// counts are the steps of the Dockerfile for a platform, and how many came from
+// the cache.
+func (s *stream) counts(platform string) (steps, cached int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.steps {
-		if !strings.HasPrefix(p.name, "[") || strings.HasPrefix(p.name, "[internal]") || strings.HasPrefix(p.name, "[auth]") {
+		switch {
+		case !strings.HasPrefix(p.name, "["), strings.HasPrefix(p.name, "[internal]"), strings.HasPrefix(p.name, "[auth]"):
+			continue
+		case s.together && !p.of(platform):
 			continue
 		}
 		steps++

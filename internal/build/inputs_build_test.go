@@ -120,7 +120,7 @@ func (p *project) solve(t *testing.T, spec, state string) solved {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reading.Watch(opt); err != nil {
+	if err := inputs.Watch(opt, reading); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
@@ -403,7 +403,7 @@ func TestChangedWhileBuilt(t *testing.T) {
 		}
 		opt, err := solveOpt(b, nil, o)
 		if err == nil {
-			err = reading.Watch(opt)
+			err = inputs.Watch(opt, reading)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -54,7 +54,7 @@ func Prepare(ctx context.Context, b *plan.Build, d *Display, o Options) error {
 	// As it is written: the values are nobody's who reads a log.
 	written := strings.Join(p.Command, " ")
 	s := d.step(b.ID(), "prepare "+written)
-	err := command(ctx, args, dir, env, s)
+	err := Command(ctx, args, dir, env, s.log)
 	s.done(err)
 	if err == nil {
 		return nil
@@ -154,9 +154,10 @@ func expand(text string, lookup func(string) (string, bool)) string {
 	})
 }
 
-// command runs args in a process group of its own, so that an interrupt ends
-// what they start as well.
-func command(ctx context.Context, args []string, dir string, env []string, s *localStep) error {
+// Command runs args in dir with the environment env, in a process group of its
+// own: when ctx ends, what they started is interrupted too, and killed a few
+// seconds later. Each line of output goes to log, " …" behind one that was cut.
+func Command(ctx context.Context, args []string, dir string, env []string, log func(string)) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = dir, env
 	cmd.WaitDelay = prepareGrace
@@ -178,7 +179,7 @@ func command(ctx context.Context, args []string, dir string, env []string, s *lo
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		lines(out, s.log)
+		lines(out, log)
 	}()
 	err = cmd.Wait()
 	if ctx.Err() != nil {

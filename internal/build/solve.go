@@ -4,20 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 
-	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
@@ -29,11 +27,14 @@ func frontendOpt(b *plan.Build, bases map[string]Base, o Options) (*client.Solve
 	if err != nil {
 		return nil, nil, err
 	}
-	addProxies(fa, dockerconfig.LoadDefaultConfigFile(os.Stderr))
+	addProxies(fa, o.Docker)
 	so := &client.SolveOpt{
 		Frontend:             "dockerfile.v0",
 		FrontendAttrs:        fa,
 		CompatibilityVersion: compatibility,
+		// The release has a record of its own; the daemon's takes it as long as
+		// building and pushing a small image.
+		Internal: true,
 	}
 	if so.AllowedEntitlements, err = allowed(b.Spec); err != nil {
 		return nil, nil, err
@@ -62,6 +63,12 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 		return nil, err
 	}
 	so.CacheImports, so.CacheExports = imports, append(exports, so.CacheExports...)
+	files, err := fileExports(b, o)
+	if err != nil {
+		return nil, err
+	}
+	// The answer holds what the last exporter of an image says of it.
+	so.Exports = append(files, so.Exports...)
 	so.Session, err = attachables(b, o)
 	return so, err
 }
@@ -70,6 +77,9 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 // does, where the target's args do not name them. They are no part of what a
 // build is, neither for BuildKit's cache nor for ours.
 func addProxies(fa map[string]string, docker *configfile.ConfigFile) {
+	if docker == nil {
+		return
+	}
 	for k, v := range docker.ParseProxyConfig("", nil) {
 		if _, ok := fa["build-arg:"+k]; !ok && v != nil {
 			fa["build-arg:"+k] = *v
@@ -77,12 +87,28 @@ func addProxies(fa map[string]string, docker *configfile.ConfigFile) {
 	}
 }
 
-// attachables are what the daemon may ask the workstation for during a solve.
+// logins are what the daemon may have logins for: where it pushes to first, then
+// what it reads.
+func logins(b *plan.Build, opt *client.SolveOpt, named []string, o Options) []string {
+	refs := append([]string{b.Repository}, named...)
+	for _, c := range slices.Concat(opt.CacheImports, opt.CacheExports) {
+		if c.Type == "registry" {
+			refs = append(refs, c.Attrs["ref"])
+		}
+	}
+	var out []string
+	for _, ref := range refs {
+		if repo, err := credential.OfRepository(ref); err == nil {
+			out = append(out, repo)
+		}
+	}
+	return append(out, o.Logins...)
+}
+
+// attachables are what the daemon may ask the workstation for during a solve,
+// but for logins.
 func attachables(b *plan.Build, o Options) ([]session.Attachable, error) {
-	docker := dockerconfig.LoadDefaultConfigFile(os.Stderr)
-	out := []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: authprovider.LoadAuthConfig(docker),
-	})}
+	var out []session.Attachable
 	if len(b.Spec.Secrets) > 0 {
 		found, err := readSecrets(b.Spec.Secrets, o)
 		if err != nil {

@@ -157,7 +157,12 @@ type Device struct {
 	// PlatformName is what the device runs; left out: asked of the device.
 	PlatformName string `hcl:"platform,optional"`
 	// Runtime is docker, podman or nerdctl; left out: the first found.
-	Runtime  string   `hcl:"runtime,optional"`
+	Runtime string `hcl:"runtime,optional"`
+	// Path is where the runtime's program lies on the device; left out: in PATH,
+	// or where such programs usually are.
+	Path string `hcl:"path,optional"`
+	// Sudo runs the runtime as root, by sudo and without a question.
+	Sudo     bool     `hcl:"sudo,optional"`
 	Optional bool     `hcl:"optional,optional"`
 	RunArgs  []string `hcl:"run_args,optional"`
 	// AcceptNew trusts the host key of a device that known_hosts does not hold
@@ -171,12 +176,19 @@ type Device struct {
 	LendCredentials bool `hcl:"lend_credentials,optional"`
 	// PullTimeoutText bounds the pull of one image; left out: 10m.
 	PullTimeoutText string `hcl:"pull_timeout,optional"`
+	// ConnectTimeoutText bounds the connection and each question; left out: 15s.
+	ConnectTimeoutText string `hcl:"connect_timeout,optional"`
+	// SilenceText is how long the device may send nothing at all; left out: what
+	// ssh_config says, or 1m.
+	SilenceText string `hcl:"silence,optional"`
 
 	Body hcl.Body `hcl:",body"`
 
 	// Platform is PlatformName, normalised, or nil.
 	Platform    *ocispecs.Platform
 	PullTimeout time.Duration
+	// ConnectTimeout and Silence are 0 where they were left out.
+	ConnectTimeout, Silence time.Duration
 }
 
 // Release is the `release` block: the rules of a release.
@@ -189,6 +201,12 @@ type Release struct {
 	MediaTypes string `hcl:"media_types,optional"`
 	// ArchTags is the pattern of the tags of single platforms, "" for none.
 	ArchTags string `hcl:"arch_tags,optional"`
+	// TagPolicy is all or semver: with semver latest, 1 and 1.2 move only where no
+	// newer version of their line is published.
+	TagPolicy string `hcl:"tag_policy,optional"`
+	// MaxGrowth is by how much an image may be larger than that of the release
+	// before, for each platform: "10%"; left out: by anything.
+	MaxGrowth string `hcl:"max_growth,optional"`
 	// Prove runs the smoke cases before any tag moves.
 	Prove bool `hcl:"prove,optional"`
 	// FailOn is the severity that stops a release: error, warning or note.
@@ -202,6 +220,8 @@ type Release struct {
 	Sign *Sign `hcl:"sign,block"`
 
 	RequireDevices []ocispecs.Platform
+	// Growth is MaxGrowth as a fraction, nil for none.
+	Growth *float64
 }
 
 // Sign is the `sign` block of the release: a key pair as `cosign
@@ -223,6 +243,7 @@ type ownBlocks struct {
 	Devices    []*Device   `hcl:"device,block"`
 	Releases   []*Release  `hcl:"release,block"`
 	Audits     []*Audit    `hcl:"audit,block"`
+	Hooks      []*Hook     `hcl:"hook,block"`
 }
 
 // targetBlocks are the blocks of a target that bake does not know.
@@ -240,6 +261,7 @@ func defaultRelease() Release {
 		MediaTypes:   "oci",
 		ArchTags:     "{tag}-{arch}{variant}",
 		Prove:        true,
+		TagPolicy:    "all",
 		FailOn:       "error",
 	}
 }

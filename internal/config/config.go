@@ -21,6 +21,7 @@ type Config struct {
 	Devices    []*Device
 	Release    Release
 	Audit      *Audit // nil without a block
+	Hooks      []*Hook
 
 	// Files are the names of the files read, in the order they were merged.
 	Files []string

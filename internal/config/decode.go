@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// decodeOwn reads the worker, registry, device, release and audit blocks. Blocks of
+// decodeOwn reads the worker, registry, device, hook, release and audit blocks. Blocks of
 // one name in several files are laid over each other; in one file they are a
 // mistake.
 func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
@@ -49,6 +49,10 @@ func (c *Config) decodeOwn(blocks hcl.Blocks) hcl.Diagnostics {
 			d.Name = b.Labels[0]
 		case "release":
 			diags = append(diags, sc.decode(b.Body, &c.Release)...)
+		case "hook":
+			h := pick(&c.Hooks, func(h *Hook) bool { return h.Point == b.Labels[0] })
+			diags = append(diags, sc.decode(b.Body, h)...)
+			h.Point = b.Labels[0]
 		case "audit":
 			var a Audit
 			diags = append(diags, sc.decode(b.Body, &a)...)

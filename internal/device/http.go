@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -33,7 +34,7 @@ const bodyKept = 64 << 10
 
 // ask asks the container, from the device, until it answers as wanted or the
 // context ends. Redirects are answers like others.
-func (d *Device) ask(ctx context.Context, runtime, name string, check *config.HTTP) *HTTPResult {
+func (d *Device) ask(ctx context.Context, f *Facts, name string, check *config.HTTP) *HTTPResult {
 	r := &HTTPResult{Problem: "the container was not up"}
 	match, err := regexp.Compile(check.Match)
 	if err != nil {
@@ -44,7 +45,7 @@ func (d *Device) ask(ctx context.Context, runtime, name string, check *config.HT
 	if interval <= 0 {
 		interval = 500 * time.Millisecond
 	}
-	port, err := d.port(ctx, runtime, name, check.Port)
+	port, err := d.port(ctx, f, name, check.Port)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.Problem = err.Error()
@@ -82,7 +83,7 @@ func (d *Device) try(ctx context.Context, client *http.Client, port int, check *
 	resp, err := client.Do(req)
 	if err != nil {
 		if r.Status == 0 { // an answer says more than the end of the connection
-			r.Problem = "no answer: " + cause(err)
+			r.Problem = fmt.Sprintf("no answer: %s", cause(err, check.Port))
 		}
 		return
 	}
@@ -101,20 +102,22 @@ func (d *Device) try(ctx context.Context, client *http.Client, port int, check *
 	}
 }
 
-// cause leaves out the method and address, which are ours, not the user's.
-func cause(err error) string {
+// cause says why there was no answer, without the method and the address, which
+// are ours and not the user's. A forwarded port takes connections for a container
+// in which nobody listens and closes them.
+func cause(err error, port int) string {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	if errors.Is(err, io.EOF) {
-		return "the connection was refused or closed" // what SSH makes of either
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("nothing listens on port %d in the container", port)
 	}
 	return err.Error()
 }
 
 // port waits until the container runs and says where on the device its port is.
-func (d *Device) port(ctx context.Context, runtime, name string, port int) (int, error) {
+func (d *Device) port(ctx context.Context, f *Facts, name string, port int) (int, error) {
 	switch network := d.ownNetwork(); network {
 	case "":
 	case "host":
@@ -122,7 +125,7 @@ func (d *Device) port(ctx context.Context, runtime, name string, port int) (int,
 	default:
 		return 0, fmt.Errorf("the device's run_args put the container into the network %q, where its port cannot be published; leave --network out, or use host", network)
 	}
-	ask := quote(runtime, "port", name, strconv.Itoa(port)+"/tcp")
+	ask := f.command("port", name, strconv.Itoa(port)+"/tcp")
 	o, err := d.script(ctx, "i=0\nuntil a=$("+ask+" 2>/dev/null) && [ -n \"$a\" ]; do i=$((i+1)); [ $i -lt 1000 ] || exit 1; sleep 0.2; done\nprintf '%s\\n' \"$a\"")
 	if err != nil {
 		return 0, err

@@ -16,6 +16,8 @@ import (
 
 // packages are the system parts that tests run, by Debian's names.
 var packages = []string{
+	"bash-completion", // completion, typed into real shells
+	"zsh",             //
 	"binfmt-support",  // registers the emulators
 	"busybox-static",  // a shell for RUN steps FROM scratch
 	"ca-certificates", //

@@ -132,7 +132,7 @@ func (m *Machine) running(ctx context.Context, name, program string, answers fun
 	rec.Reused = true
 	m.report(Event{Subject: name, Phase: Reused, Detail: rec.Address})
 	if rec.Program != program {
-		m.report(Event{Subject: name, Phase: Note, Detail: "it runs another version than this one would start; after mage down the next start takes the new one"})
+		m.report(Event{Subject: name, Phase: Note, Detail: "it runs another version than this one would start; after `mage down` the next start takes the new one"})
 	}
 	return rec.Daemon, true
 }

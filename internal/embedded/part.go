@@ -191,7 +191,7 @@ func (m *Machine) Part(ctx context.Context, p Part) (string, error) {
 		return "", fmt.Errorf("placing %q: %w", p, err)
 	}
 	if p == Runc && !r.seccomp {
-		m.report(Event{Subject: string(p), Phase: Note, Detail: "compiled without libseccomp, so build steps run without a seccomp filter; for one, install it (Debian, Ubuntu: apt-get install libseccomp-dev pkg-config), then mage down"})
+		m.report(Event{Subject: string(p), Phase: Note, Detail: "compiled without libseccomp, so build steps run without a seccomp filter; for one, install it (Debian, Ubuntu: apt-get install libseccomp-dev pkg-config), then `mage down`"})
 	}
 	m.report(Event{Subject: string(p), Phase: Compiled, Detail: program, Elapsed: time.Since(begin)})
 	return program, nil

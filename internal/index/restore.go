@@ -15,7 +15,8 @@ import (
 
 // restoreTime bounds a write of a tag, and the putting back of a few: both go on
 // when the release itself was interrupted.
-const restoreTime = 30 * time.Second
+// A registry may ask for a pause of that long.
+const restoreTime = 150 * time.Second
 
 type stopKey struct{}
 

@@ -32,9 +32,21 @@ const configLimit = 8 << 20
 type images struct {
 	registry Registry
 	memory   memory
+	// unreachable reports that an error is no answer of a registry: then what is
+	// remembered counts. nil: it never does.
+	unreachable func(error) bool
 
 	mu    sync.Mutex
 	known map[string]*imageAnswer
+	old   []OldBase
+}
+
+// OldBase is a base image taken from memory, as its registry did not answer.
+type OldBase struct {
+	Ref    string
+	Digest digest.Digest
+	// Seen is when the registry last said so.
+	Seen time.Time
 }
 
 // imageAnswer is what a registry said of a reference.
@@ -62,7 +74,20 @@ func (s *images) head(ctx context.Context, ref string) (digest.Digest, error) {
 		return digest.Parse(d)
 	}
 	a := s.answer(ref)
-	a.once.Do(func() { a.digest, a.err = s.ask(ctx, ref) })
+	a.once.Do(func() {
+		a.digest, a.err = s.ask(ctx, ref)
+		switch {
+		case a.err == nil:
+			s.memory.keepBase(ref, a.digest)
+		case s.unreachable != nil && ctx.Err() == nil && s.unreachable(a.err):
+			if was, ok := s.memory.base(ref); ok {
+				a.digest, a.err = was.Digest, nil
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.old = append(s.old, was)
+			}
+		}
+	})
 	return a.digest, a.err
 }
 
@@ -92,7 +117,11 @@ func (s *images) moved(ctx context.Context, among func(name string) bool) map[st
 			continue
 		}
 		g.Go(func() error {
-			if now, err := s.ask(ctx, ref); err != nil || now != a.digest {
+			now, err := s.ask(ctx, ref)
+			if err != nil && s.unreachable != nil && s.unreachable(err) {
+				return nil // nor could the daemon have built on another
+			}
+			if err != nil || now != a.digest {
 				mu.Lock()
 				defer mu.Unlock()
 				out[name] = true
@@ -240,6 +269,17 @@ func (b blob) ReadAt(p []byte, off int64) (int, error) {
 
 func (b blob) Size() int64  { return int64(len(b)) }
 func (b blob) Close() error { return nil }
+
+// Offline has base images whose registry does not answer, as unreachable tells,
+// count as they were when it last did.
+func (r *Reader) Offline(unreachable func(error) bool) { r.images.unreachable = unreachable }
+
+// OldBases are the base images that were taken so, by reference.
+func (r *Reader) OldBases() []OldBase {
+	r.images.mu.Lock()
+	defer r.images.mu.Unlock()
+	return slices.SortedFunc(slices.Values(r.images.old), func(a, b OldBase) int { return strings.Compare(a.Ref, b.Ref) })
+}
 
 // imageParts are how the names of parts begin that are images.
 var imageParts = []string{"base ", "frontend "}

@@ -33,6 +33,8 @@ type conversion struct {
 	parts   map[string]string
 	unknown []string
 	locals  []request
+	// images are the references that the frontend asked for, found or not.
+	images []string
 	// final is the definition of the image.
 	final *pb.Definition
 }
@@ -153,6 +155,7 @@ func (f *frontend) dockerfile(ctx context.Context) (*gateway.Result, error) {
 // over the solve sees a difference in what they read.
 func (f *frontend) forward(ctx context.Context, attrs map[string]string) (*gateway.Result, error) {
 	source := attrs["source"]
+	f.image(source)
 	named, err := reference.ParseNormalizedNamed(source)
 	if err != nil {
 		return nil, fmt.Errorf("the frontend %q is unknown", source)
@@ -230,6 +233,7 @@ func (f *frontend) ResolveImageConfig(ctx context.Context, ref string, opt sourc
 	if opt.ImageOpt != nil {
 		platform = opt.ImageOpt.Platform
 	}
+	f.image(ref)
 	im, err := f.reader.images.config(ctx, ref, platform)
 	if err != nil && f.any && platform != nil {
 		config, err := json.Marshal(ocispecs.Image{Platform: *platform, RootFS: ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString(ref)}}})
@@ -253,6 +257,12 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 		return nil, err
 	}
 	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: dgst, Config: config}}, nil
+}
+
+func (f *frontend) image(ref string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.images = append(f.out.images, ref)
 }
 
 func (f *frontend) base(ref string, dgst digest.Digest) {
@@ -326,6 +336,7 @@ func (f *frontend) source(ctx context.Context, src *pb.SourceOp, seen map[string
 			f.out.locals = append(f.out.locals, req)
 		}
 	case "docker-image":
+		f.image(rest)
 		if strings.Contains(rest, "@") {
 			return nil
 		}
@@ -391,6 +402,24 @@ func familiar(ref string) string {
 		return ref
 	}
 	return reference.FamiliarString(named)
+}
+
+// Repositories are those of the images that the build's Dockerfile names, its
+// frontend among them, each once and in full. Of a frontend other than
+// docker/dockerfile, nothing is known but itself.
+func (r *Reading) Repositories(ctx context.Context) []string {
+	images := r.result.images
+	if !r.Complete() { // the frontend may have stopped at the first that it did not get
+		rest, _ := r.reader.convert(ctx, r.build, true)
+		images = append(slices.Clone(images), rest.images...)
+	}
+	var out []string
+	for _, ref := range images {
+		if named, err := reference.ParseNormalizedNamed(ref); err == nil && !slices.Contains(out, named.Name()) {
+			out = append(out, named.Name())
+		}
+	}
+	return out
 }
 
 // Programs reports whether a build executes programs of a platform, and on which

@@ -1,6 +1,8 @@
 package inputs
 
 import (
+	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 )
 
@@ -328,5 +331,65 @@ func TestGitCommit(t *testing.T) {
 	}
 	if got, err := lsRemote(t.Context(), filepath.Join(repo, "nowhere"), "main"); err == nil {
 		t.Errorf("a repository that is not there has %s", got)
+	}
+}
+
+// silent is a registry that answers until it is cut off.
+type silent struct {
+	Registry
+	digest digest.Digest
+	err    error
+}
+
+func (s *silent) Head(context.Context, string) (ocispecs.Descriptor, error) {
+	return ocispecs.Descriptor{Digest: s.digest}, s.err
+}
+
+// Offline, a base image counts as its registry last said, if that does not answer;
+// an answer, whatever it is, counts always.
+func TestOffline(t *testing.T) {
+	t.Parallel()
+	cut, refused := errors.New("cut off"), errors.New("not found")
+	first, second := digest.FromString("1"), digest.FromString("2")
+	dir := t.TempDir()
+	reg := &silent{digest: first}
+	ask := func(offline bool) (digest.Digest, []OldBase, error) {
+		r := NewReader(reg, dir)
+		if offline {
+			r.Offline(func(err error) bool { return errors.Is(err, cut) })
+		}
+		d, err := r.images.head(t.Context(), "r.example/base:1")
+		if moved := r.images.moved(t.Context(), func(string) bool { return true }); err == nil && len(moved) > 0 {
+			t.Errorf("it has moved: %v", moved)
+		}
+		return d, r.OldBases(), err
+	}
+	reg.err = cut
+	if _, _, err := ask(true); !errors.Is(err, cut) {
+		t.Errorf("what was never seen: %v", err)
+	}
+	reg.err = nil
+	if d, old, err := ask(false); d != first || len(old) > 0 || err != nil {
+		t.Errorf("%s, %v, %v", d, old, err)
+	}
+	reg.err = cut
+	if _, _, err := ask(false); !errors.Is(err, cut) {
+		t.Errorf("not offline: %v", err)
+	}
+	d, old, err := ask(true)
+	if d != first || err != nil || len(old) != 1 || old[0].Ref != "r.example/base:1" || old[0].Digest != first || time.Since(old[0].Seen) > time.Minute {
+		t.Errorf("offline: %s, %v, %v", d, old, err)
+	}
+	reg.err = refused
+	if _, _, err := ask(true); !errors.Is(err, refused) {
+		t.Errorf("refused: %v", err)
+	}
+	reg.digest, reg.err = second, nil
+	if d, old, err := ask(true); d != second || len(old) > 0 || err != nil {
+		t.Errorf("it moved: %s, %v, %v", d, old, err)
+	}
+	reg.err = cut
+	if d, _, err := ask(true); d != second || err != nil {
+		t.Errorf("after that: %s, %v", d, err)
 	}
 }

@@ -83,6 +83,29 @@ func (m memory) keepConfig(key string, config []byte) {
 	}
 }
 
+// accurate is how well the time is known at which a base image was last seen.
+const accurate = time.Minute
+
+// base returns what a reference was when its registry last answered.
+func (m memory) base(ref string) (OldBase, bool) {
+	var was OldBase
+	if json.Unmarshal(m.read("base", ref), &was) != nil || was.Ref != ref || was.Digest.Validate() != nil {
+		return OldBase{}, false
+	}
+	return was, true
+}
+
+func (m memory) keepBase(ref string, d digest.Digest) {
+	now := time.Now()
+	if was, ok := m.base(ref); ok && was.Digest == d && now.Sub(was.Seen) < accurate && now.After(was.Seen) {
+		return
+	}
+	raw, err := json.Marshal(OldBase{Ref: ref, Digest: d, Seen: now.UTC()})
+	if err == nil {
+		_ = m.write("base", ref, raw) // it is asked for again
+	}
+}
+
 // remembered is the inputs of a build that was made.
 type remembered struct {
 	Digest string            `json:"digest"`

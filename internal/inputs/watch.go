@@ -16,32 +16,33 @@ import (
 	fstypes "github.com/tonistiigi/fsutil/types"
 )
 
-// Watch has the solve of the build send what was read, and note what is not that:
-// files that changed meanwhile, and requests that were not foreseen. It changes
-// opt, which has the mounts of the build and is solved once.
-func (r *Reading) Watch(opt *client.SolveOpt) error {
-	salt, err := r.salt()
+// Watch has a solve of the builds that were read send what was read, and note what
+// is not that: files that changed meanwhile, and requests that were not foreseen. It
+// changes opt, which has the mounts of the builds and is solved once.
+func Watch(opt *client.SolveOpt, readings ...*Reading) error {
+	s, err := salt(readings)
 	if err != nil {
 		return err
 	}
-	opt.SharedKey += ":" + salt
+	opt.SharedKey += ":" + s
 	mounts := maps.Clone(opt.LocalMounts)
 	for name, mount := range mounts {
-		mounts[name] = &watched{FS: mount, name: name, reading: r}
+		mounts[name] = &watched{FS: mount, name: name, readings: readings}
 	}
 	opt.LocalMounts = mounts
 	opt.LocalFilterOpt = func(name string, filter *fsutil.FilterOpt) error {
 		key := Request(name, filter)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		l := r.listing[key]
-		if l == nil {
-			r.unexpected = append(r.unexpected, key)
-		} else if r.visited[key] == nil {
-			r.visited[key] = map[string]bool{}
+		foreseen := false
+		for _, r := range readings {
+			foreseen = r.ask(key) || foreseen
+		}
+		for _, r := range readings {
+			if !foreseen {
+				r.surprise(key)
+			}
 		}
 		filter.Map = func(_ string, st *fstypes.Stat) fsutil.MapResult {
-			r.visit(key, l, name, st)
+			visit(readings, key, name, st)
 			return fsutil.MapResultKeep
 		}
 		return nil
@@ -51,20 +52,22 @@ func (r *Reading) Watch(opt *client.SolveOpt) error {
 
 // salt is the part of the shared key that changes where BuildKit would take a file
 // for another one.
-func (r *Reading) salt() (string, error) {
-	if r.result.final == nil { // which files are asked for is unknown
-		return identity.NewID(), nil
-	}
+func salt(readings []*Reading) (string, error) {
 	byDir := map[string][]*listing{}
-	for _, q := range r.result.locals {
-		if l := r.listing[q.key()]; l != nil {
-			dir := r.build.Dirs[q.name]
-			byDir[dir] = append(byDir[dir], l)
+	for _, r := range readings {
+		if r.result.final == nil { // which files are asked for is unknown
+			return identity.NewID(), nil
+		}
+		for _, q := range r.result.locals {
+			if l := r.listing[q.key()]; l != nil {
+				dir := r.build.Dirs[q.name]
+				byDir[dir] = append(byDir[dir], l)
+			}
 		}
 	}
 	text := ""
 	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
-		key, err := r.reader.key(dir, byDir[dir])
+		key, err := readings[0].reader.key(dir, byDir[dir])
 		if err != nil {
 			return "", err
 		}
@@ -73,22 +76,48 @@ func (r *Reading) salt() (string, error) {
 	return digest.FromString(text).Encoded()[:16], nil
 }
 
+// ask notes a request, and reports whether it was foreseen.
+func (r *Reading) ask(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listing[key] == nil {
+		return false
+	}
+	if r.visited[key] == nil {
+		r.visited[key] = map[string]bool{}
+	}
+	return true
+}
+
+func (r *Reading) surprise(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unexpected = append(r.unexpected, key)
+}
+
 // visit compares a file that is about to be sent with what was read.
-func (r *Reading) visit(key string, l *listing, name string, st *fstypes.Stat) {
+func visit(readings []*Reading, key, name string, st *fstypes.Stat) {
 	content := ""
 	var err error
 	if fs.FileMode(st.Mode).IsRegular() {
-		content, err = r.reader.content(r.build, name, st.Path)
+		content, err = readings[0].reader.content(readings[0].build, name, st.Path)
 	}
 	now := describe(st, content)
+	for _, r := range readings {
+		r.visit(key, name, st.Path, now, err)
+	}
+}
+
+func (r *Reading) visit(key, name, path, now string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	l := r.listing[key]
 	if l == nil {
 		return
 	}
-	r.visited[key][st.Path] = true
-	if err != nil || l.entries[st.Path] != now {
-		r.changed[name+"/"+st.Path] = true
+	r.visited[key][path] = true
+	if err != nil || l.entries[path] != now {
+		r.changed[name+"/"+path] = true
 	}
 }
 
@@ -158,8 +187,8 @@ func (r *Reading) Unreadable() *UnreadableError {
 // read of them before.
 type watched struct {
 	fsutil.FS
-	name    string
-	reading *Reading
+	name     string
+	readings []*Reading
 }
 
 // Open implements fsutil.FS.
@@ -167,16 +196,22 @@ func (w *watched) Open(path string) (io.ReadCloser, error) {
 	f, err := w.FS.Open(path)
 	if err != nil {
 		// What is a socket, or gone, is empty for BuildKit as well.
-		if _, known := w.reading.reader.content(w.reading.build, w.name, path); known != nil {
-			w.reading.mu.Lock()
-			defer w.reading.mu.Unlock()
-			if w.reading.unreadable == nil {
-				w.reading.unreadable = unreadable(w.reading.build.Dirs[w.name], path, err)
+		if _, known := w.readings[0].reader.content(w.readings[0].build, w.name, path); known != nil {
+			for _, r := range w.readings {
+				r.notRead(w.name, path, err)
 			}
 		}
 		return nil, err
 	}
 	return &compared{ReadCloser: f, path: path, watched: w, sum: sha256.New()}, nil
+}
+
+func (r *Reading) notRead(name, path string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unreadable == nil {
+		r.unreadable = unreadable(r.build.Dirs[name], path, err)
+	}
 }
 
 // compared is a file on its way to the daemon.
@@ -194,7 +229,9 @@ func (c *compared) Read(p []byte) (int, error) {
 	c.sum.Write(p[:n])
 	if err == io.EOF && !c.ended {
 		c.ended = true
-		c.watched.reading.sentAs(c.watched.name, c.path, hex.EncodeToString(c.sum.Sum(nil)))
+		for _, r := range c.watched.readings {
+			r.sentAs(c.watched.name, c.path, hex.EncodeToString(c.sum.Sum(nil)))
+		}
 	}
 	return n, err
 }

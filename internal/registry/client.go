@@ -6,8 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -15,6 +15,9 @@ import (
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/archmage-build/archmage/internal/credential"
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // Host says how one registry is spoken to. A registry without a Host is spoken
@@ -34,9 +37,9 @@ type Host struct {
 
 // Options tune a Client. The zero value works, without credentials.
 type Options struct {
-	// CredentialFiles are asked for credentials in turn: see the function of
-	// that name. Without any, all registries are spoken to anonymously.
-	CredentialFiles []string
+	// Credentials gives the logins. Without it, all registries are spoken to
+	// anonymously.
+	Credentials *credential.Store
 	// Jobs bounds the requests in flight to one host, and the blobs copied at
 	// a time; 0 means 8.
 	Jobs int
@@ -45,30 +48,36 @@ type Options struct {
 	// Backoff is the wait before the second attempt, doubled (with jitter)
 	// for each further one; 0 means half a second.
 	Backoff time.Duration
-	// MaxWait is the longest Retry-After that is waited for. A registry that
-	// asks for more has a quota that is used up, which is an error. 0 means
-	// 30 seconds.
+	// MaxWait is how long one operation (a manifest, a blob) waits altogether
+	// for a registry that is busy or wants fewer requests. A registry that asks
+	// for more (Retry-After) has a quota that is used up, which is an error. 0
+	// means two minutes.
 	MaxWait time.Duration
 	// UserAgent is put before the library's own.
 	UserAgent string
 	// Progress is told of blobs on their way to a registry, from several
 	// goroutines at once and often; it may be nil.
 	Progress func(Progress)
+	// Waiting is told of pauses that a person would notice, from several
+	// goroutines; it may be nil.
+	Waiting func(Wait)
 }
 
 // Client talks to registries. It is safe for concurrent use.
 type Client struct {
-	hosts     *hosts
-	keychain  authn.Keychain
-	puller    *remote.Puller
-	pusher    *remote.Pusher
-	transport http.RoundTripper
-	jobs      int
-	attempts  int
-	backoff   time.Duration
-	progress  func(Progress)
-	seen      seen
-	blobs     blobs
+	hosts       *hosts
+	credentials *credential.Store
+	keychain    authn.Keychain
+	puller      *remote.Puller
+	pusher      *remote.Pusher
+	transport   http.RoundTripper
+	jobs        int
+	attempts    int
+	backoff     time.Duration
+	maxWait     time.Duration
+	progress    func(Progress)
+	seen        seen
+	blobs       blobs
 }
 
 // New returns a client for the declared hosts and, by the rules of Host, any
@@ -84,7 +93,7 @@ func New(declared []Host, opts Options) (*Client, error) {
 		opts.Backoff = 500 * time.Millisecond
 	}
 	if opts.MaxWait <= 0 {
-		opts.MaxWait = 30 * time.Second
+		opts.MaxWait = 2 * time.Minute
 	}
 	if opts.UserAgent == "" {
 		opts.UserAgent = "archmage"
@@ -94,23 +103,26 @@ func New(declared []Host, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		hosts:    h,
-		keychain: fileKeychain{opts.CredentialFiles},
-		jobs:     opts.Jobs,
-		attempts: opts.Attempts,
-		backoff:  opts.Backoff,
-		progress: opts.Progress,
-		transport: &resumer{
+		hosts:       h,
+		credentials: opts.Credentials,
+		keychain:    keychain{opts.Credentials},
+		jobs:        opts.Jobs,
+		attempts:    opts.Attempts,
+		backoff:     opts.Backoff,
+		maxWait:     opts.MaxWait,
+		progress:    opts.Progress,
+		transport: oneScope{&resumer{
 			next: &retrier{
 				next:     h,
 				attempts: opts.Attempts,
 				backoff:  opts.Backoff,
 				maxWait:  opts.MaxWait,
+				pauses:   &pauses{report: opts.Waiting},
 			},
 			attempts: opts.Attempts,
 			backoff:  opts.Backoff,
 			maxWait:  opts.MaxWait,
-		},
+		}},
 	}
 	remoteOpts := []remote.Option{
 		remote.WithTransport(c.transport),
@@ -141,7 +153,7 @@ func (c *Client) Jobs() int { return c.jobs }
 func newHTTPTransport(h Host) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dialer(stallTime),
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          100,
 		MaxIdleConnsPerHost:   50,
@@ -205,28 +217,24 @@ func ReadCA(path string) ([]*x509.Certificate, error) {
 	return out, nil
 }
 
-// canonicalHost maps the names of Docker Hub to the one it is spoken to by.
+// canonicalHost is the host that a registry is spoken to at.
 func canonicalHost(name string) string {
-	if name == "docker.io" || name == "index.docker.io" || name == "registry-1.docker.io" {
+	if name = oci.RegistryName(name); name == "docker.io" {
 		return "index.docker.io"
 	}
 	return name
 }
 
 // familiarHost is the name of a host as a user writes it.
-func familiarHost(name string) string {
-	if canonicalHost(name) == "index.docker.io" {
-		return "docker.io"
-	}
-	return name
-}
+func familiarHost(name string) string { return oci.RegistryName(name) }
 
 // splitHost returns the host and path of a repository or reference, normalised
 // as Docker does: "alpine" is docker.io and library/alpine.
 func splitHost(ref string) (reference.Named, error) {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return nil, fmt.Errorf("reading reference %q: %w; write HOST/REPOSITORY:TAG in lower case, the tag of letters, digits, \"_\", \".\" and \"-\", and not beginning with \".\" or \"-\"", ref, err)
+	named, err := oci.ParseReference(ref)
+	var e *oci.ReferenceError
+	if errors.As(err, &e) {
+		return nil, fmt.Errorf("%w; %s", err, e.Hint())
 	}
 	return named, nil
 }

@@ -31,6 +31,7 @@ func (c *Client) CopyBlob(ctx context.Context, from, to string, desc ocispecs.De
 	if err != nil {
 		return err
 	}
+	ctx = c.operation(ctx)
 	m := c.meter(dst, desc)
 	layer := &remote.MountableLayer{
 		Reference: src.Context().Digest(desc.Digest.String()),
@@ -68,6 +69,7 @@ func (c *Client) PutBlob(ctx context.Context, to string, desc ocispecs.Descripto
 	if err != nil {
 		return fmt.Errorf("uploading blob %q: %w", desc.Digest, err)
 	}
+	ctx = c.operation(ctx)
 	m := c.meter(dst, desc)
 	if err := c.pusher.Upload(ctx, dst.Context(), &blob{desc: desc, hash: hash, open: m.open(open)}); err != nil {
 		return c.explain(ctx, familiarHost(dst.Context().RegistryStr()), to, err)

@@ -18,6 +18,7 @@ func upload(t *testing.T, c *Client, repo string, content []byte) ocispecs.Descr
 	t.Helper()
 	d := digest.FromBytes(content)
 	host, path, _ := strings.Cut(repo, "/")
+	c.hosts.note(host)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/?digest=%s", host, path, d), bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)

@@ -8,11 +8,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/archmage-build/archmage/internal/credential"
 )
 
 func writeFile(t *testing.T, mode os.FileMode, text string, path ...string) string {
@@ -29,27 +28,6 @@ func writeFile(t *testing.T, mode os.FileMode, text string, path ...string) stri
 
 func auths(host, user, password string) string {
 	return fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
-}
-
-func TestCredentialFiles(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		env  map[string]string
-		want []string
-	}{
-		{map[string]string{}, nil},
-		{map[string]string{"HOME": "/h"}, []string{"/h/.docker/config.json", "/h/.config/containers/auth.json"}},
-		{
-			map[string]string{"HOME": "/h", "DOCKER_CONFIG": "/d", "REGISTRY_AUTH_FILE": "/a.json", "XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c"},
-			[]string{"/d/config.json", "/a.json", "/r/containers/auth.json", "/c/containers/auth.json"},
-		},
-	}
-	for _, tt := range tests {
-		got := CredentialFiles(func(key string) string { return tt.env[key] })
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", tt.env, diff)
-		}
-	}
 }
 
 func TestCredentials(t *testing.T) {
@@ -80,7 +58,7 @@ func TestCredentials(t *testing.T) {
 			for i, text := range tt.files {
 				files = append(files, writeFile(t, 0o600, text, dir, fmt.Sprintf("config%d.json", i)))
 			}
-			c := newTestClient(t, nil, Options{CredentialFiles: files})
+			c := newTestClient(t, nil, Options{Credentials: credential.OfFiles(files...)})
 			err := c.CheckPush(t.Context(), host+"/hello")
 			if kindOf(err) != tt.kind || tt.kind == -1 && err != nil {
 				t.Fatalf("kind %d (%v), want %d", kindOf(err), err, tt.kind)
@@ -108,11 +86,7 @@ func TestCredentialHelper(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Setenv("DOCKER_CONFIG", dir)
 	writeFile(t, 0o600, fmt.Sprintf(`{"credHelpers":{%q:"fake"}}`, host), dir, "config.json")
-	files := CredentialFiles(os.Getenv)
-	if !slices.Contains(files, filepath.Join(dir, "config.json")) {
-		t.Fatal(files)
-	}
-	c := newTestClient(t, nil, Options{CredentialFiles: files[:1]})
+	c := newTestClient(t, nil, Options{Credentials: credential.New(os.Getenv)})
 	if err := c.CheckPush(t.Context(), host+"/hello"); err != nil {
 		t.Error(err)
 	}
@@ -144,7 +118,7 @@ func TestToken(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	file := writeFile(t, 0o600, auths(host, "me", "secret"), t.TempDir(), "config.json")
-	c := newTestClient(t, nil, Options{CredentialFiles: []string{file}})
+	c := newTestClient(t, nil, Options{Credentials: credential.OfFiles(file)})
 	if err := c.CheckPush(t.Context(), host+"/hello"); err != nil {
 		t.Fatal(err)
 	}

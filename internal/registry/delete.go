@@ -22,6 +22,7 @@ func (c *Client) Untag(ctx context.Context, ref string) error {
 	if _, ok := r.(name.Tag); !ok {
 		return fmt.Errorf("removing tag %q: it is a digest, and manifests are never removed", ref)
 	}
+	ctx = c.operation(ctx)
 	err = c.pusher.Delete(ctx, r)
 	var answer *transport.Error
 	if errors.As(err, &answer) {

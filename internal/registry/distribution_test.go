@@ -30,6 +30,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
@@ -226,7 +227,7 @@ func TestBasicAuthOverTLS(t *testing.T) {
 		return []string{writeFile(t, 0o600, auths(host, "me", password), t.TempDir(), "config.json")}
 	}
 	report, sent := counter()
-	exercise(t, host, newTestClient(t, declared, Options{CredentialFiles: login("secret"), Progress: report}), sent)
+	exercise(t, host, newTestClient(t, declared, Options{Credentials: credential.OfFiles(login("secret")...), Progress: report}), sent)
 	tests := []struct {
 		name     string
 		declared []Host
@@ -239,7 +240,7 @@ func TestBasicAuthOverTLS(t *testing.T) {
 		{"not verified", []Host{{Name: host, SkipVerify: true}}, login("secret"), -1},
 	}
 	for _, tt := range tests {
-		c := newTestClient(t, tt.declared, Options{CredentialFiles: tt.files})
+		c := newTestClient(t, tt.declared, Options{Credentials: credential.OfFiles(tt.files...)})
 		if err := c.CheckPush(t.Context(), host+"/acme/app"); kindOf(err) != tt.kind {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -260,13 +261,13 @@ func TestTokenAuth(t *testing.T) {
 		return []string{writeFile(t, 0o600, auths(host, user, password), t.TempDir(), "config.json")}
 	}
 	report, sent := counter()
-	exercise(t, host, newTestClient(t, nil, Options{CredentialFiles: login("me", "secret"), Progress: report}), sent)
+	exercise(t, host, newTestClient(t, nil, Options{Credentials: credential.OfFiles(login("me", "secret")...), Progress: report}), sent)
 	if !slices.ContainsFunc(service.scopes(), func(s string) bool { return strings.Contains(s, "delete") }) {
 		t.Errorf("no token to delete a tag was asked for: %q", service.scopes())
 	}
 
-	reader := newTestClient(t, nil, Options{CredentialFiles: login("reader", "secret")})
-	want, _ := put(t, newTestClient(t, nil, Options{CredentialFiles: login("me", "secret")}), host+"/acme/app", "2")
+	reader := newTestClient(t, nil, Options{Credentials: credential.OfFiles(login("reader", "secret")...)})
+	want, _ := put(t, newTestClient(t, nil, Options{Credentials: credential.OfFiles(login("me", "secret")...)}), host+"/acme/app", "2")
 	if got, err := reader.Head(t.Context(), host+"/acme/app:2"); err != nil || got.Digest != want.Digest {
 		t.Errorf("a reader cannot read: %v", err)
 	}
@@ -277,7 +278,7 @@ func TestTokenAuth(t *testing.T) {
 	if err := anonymous.CheckPush(t.Context(), host+"/acme/app"); kindOf(err) != Unauthorized {
 		t.Errorf("anybody may push: %v", err)
 	}
-	wrong := newTestClient(t, nil, Options{CredentialFiles: login("me", "guess")})
+	wrong := newTestClient(t, nil, Options{Credentials: credential.OfFiles(login("me", "guess")...)})
 	if _, err := wrong.Head(t.Context(), host+"/acme/app:2"); kindOf(err) != Denied {
 		t.Errorf("wrong credentials: %v", err)
 	}

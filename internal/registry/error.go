@@ -20,6 +20,7 @@ const (
 	Credentials              // the credentials could not be read on this side
 	NotRegistry              // what answers there is no registry
 	NotFound                 // the repository, manifest or blob does not exist
+	NoRepository             // nothing can be written, as the repository does not exist
 	Quota                    // too many requests
 	Unavailable              // it answers 5xx, however often it is asked
 	Unsupported              // it does not do what was asked

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/oci"
 )
 
@@ -28,18 +28,17 @@ func (c *Client) explain(ctx context.Context, host, ref string, err error) error
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("talking to registry %q: %w", host, ctx.Err())
 	}
-	err = explain(host, ref, err)
+	err = explain(host, ref, err, c.hosts.plainHTTP(host))
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != Unauthorized {
 		return err
 	}
-	reg, parseErr := c.registry(host)
-	if parseErr != nil {
-		return err
-	}
 	// Looked up again rather than carried along: this is the rare path.
-	auth, lookupErr := c.keychain.Resolve(reg)
-	if lookupErr != nil || auth == authn.Anonymous {
+	name, parseErr := credential.OfRepository(ref)
+	if parseErr != nil || ref == "" {
+		name = host
+	}
+	if l, lookupErr := c.credentials.Lookup(name); lookupErr != nil || !l.Found() {
 		return err
 	}
 	refused := *e
@@ -49,8 +48,9 @@ func (c *Client) explain(ctx context.Context, host, ref string, err error) error
 	return &refused
 }
 
-// explain turns an error into an Error.
-func explain(host, ref string, err error) error {
+// explain turns an error into an Error. Where plain HTTP is allowed, it is no
+// fault that a host does not speak HTTPS.
+func explain(host, ref string, err error, plain bool) error {
 	if err == nil {
 		return nil
 	}
@@ -78,12 +78,12 @@ func explain(host, ref string, err error) error {
 	case errors.As(err, &answer) && !errors.As(err, &verify):
 		explainAnswer(e, answer)
 	default:
-		explainNetwork(e, err)
+		explainNetwork(e, err, plain)
 	}
 	return e
 }
 
-func explainNetwork(e *Error, err error) {
+func explainNetwork(e *Error, err error, plain bool) {
 	var dns *net.DNSError
 	var verify *tls.CertificateVerificationError
 	var hostErr x509.HostnameError
@@ -105,11 +105,11 @@ func explainNetwork(e *Error, err error) {
 		e.Kind = NotRegistry
 		e.Reason = "is no registry: it answers with a web page"
 		e.Hint = "check the host and the port"
-	case errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errPlainHTTP):
+	case !plain && errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errPlainHTTP):
 		e.Kind = Scheme
 		e.Reason = "speaks plain HTTP, not HTTPS"
 		e.Hint = fmt.Sprintf("if that is meant, declare it: registry %q { insecure = true }", e.Host)
-	case errors.As(err, &record):
+	case errors.As(err, &record) && !(plain && transient(err)):
 		e.Kind = NotRegistry
 		e.Reason = "is no registry: it speaks neither HTTP nor HTTPS"
 		e.Hint = "check the host and the port"
@@ -143,14 +143,27 @@ func explainNetwork(e *Error, err error) {
 func explainAnswer(e *Error, answer *transport.Error) {
 	said := words(answer)
 	switch code := answer.StatusCode; {
+	case limitedAnswer(answer):
+		e.Kind, e.Reason, e.Hint = Quota, "has had enough requests for now"+said, quotaHint(e.Host, time.Time{})
 	case code == http.StatusUnauthorized:
 		e.Kind = Unauthorized
 		e.Reason = "wants credentials"
 		e.Hint = fmt.Sprintf("run: docker login %s", e.Host)
+	case code == http.StatusForbidden && writes(answer.Request):
+		e.Kind = Denied
+		e.Reason = "denies access" + said
+		e.Hint = fmt.Sprintf("check that the account may push here and that the repository exists, as some registries make none by themselves, or run: docker login %s", e.Host)
 	case code == http.StatusForbidden:
 		e.Kind = Denied
 		e.Reason = "denies access" + said
 		e.Hint = fmt.Sprintf("check that the account may do this, or run: docker login %s", e.Host)
+	case code == http.StatusNotFound && writes(answer.Request) && unknownRepository(answer):
+		e.Kind = NoRepository
+		e.Reason = "has no such repository, and makes none at a push" + said
+		e.Hint = "create the repository there first, or let the registry create repositories at a push"
+		if strings.HasSuffix(e.Host, ".amazonaws.com") {
+			e.Hint = "create the repository first (`aws ecr create-repository --repository-name NAME`), or add a creation template for it"
+		}
 	case answer.Request != nil && answer.Request.URL.Path == "/v2/" && code != http.StatusForbidden && code < 500:
 		e.Kind = NotRegistry
 		e.Reason = fmt.Sprintf("is no registry: it answers %d to /v2/", code)
@@ -159,8 +172,6 @@ func explainAnswer(e *Error, answer *transport.Error) {
 		e.Kind = NotFound
 		e.Reason = "does not have it" + said
 		e.Hint = "check the repository and the tag or digest"
-	case code == http.StatusTooManyRequests:
-		e.Kind, e.Reason, e.Hint = Quota, "has had enough requests for now", quotaHint(e.Host, time.Time{})
 	case code >= 500:
 		e.Kind = Unavailable
 		e.Reason = fmt.Sprintf("answers %d %s%s", code, http.StatusText(code), said)
@@ -169,6 +180,22 @@ func explainAnswer(e *Error, answer *transport.Error) {
 		e.Kind = Failed
 		e.Reason = fmt.Sprintf("answers %d %s%s", code, http.StatusText(code), said)
 	}
+}
+
+// writes reports whether a request was to bring something to a repository.
+func writes(req *http.Request) bool {
+	return req != nil && (req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch)
+}
+
+// unknownRepository reports whether a 404 is about the repository, not about
+// something in it.
+func unknownRepository(answer *transport.Error) bool {
+	for _, d := range answer.Errors {
+		if d.Code == transport.NameUnknownErrorCode {
+			return true
+		}
+	}
+	return len(answer.Errors) == 0 && answer.Request.Method == http.MethodPost
 }
 
 // words gives the registry's own explanation, if it gave a structured one,
@@ -201,6 +228,10 @@ func quotaHint(host string, until time.Time) string {
 
 // root is the innermost error's text, without the request that met it.
 func root(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) { // the library's error of several schemes does not unwrap
+		err = op
+	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}

@@ -17,6 +17,7 @@ func (c *Client) Head(ctx context.Context, ref string) (ocispecs.Descriptor, err
 	if err != nil {
 		return ocispecs.Descriptor{}, err
 	}
+	ctx = c.operation(ctx)
 	found, err := c.puller.Head(ctx, r)
 	if err == nil {
 		return ocispecs.Descriptor{

@@ -4,10 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/archmage-build/archmage/internal/oci"
 )
@@ -15,6 +15,10 @@ import (
 // errPlainHTTP refuses a request that would go over HTTP to a host for which
 // that was not declared.
 var errPlainHTTP = errors.New("plain HTTP is not declared for this host")
+
+// errOwnMachine refuses a request that a registry would have us send to this
+// machine.
+var errOwnMachine = errors.New("it sends us to an address of this machine that is no registry of ours")
 
 // errWebPage is the answer of something that is no registry.
 var errWebPage = errors.New("a web page instead of the registry API")
@@ -28,6 +32,32 @@ type hosts struct {
 	// plain holds, by address, the error of a host that answered TLS with plain
 	// HTTP: the library tries TLS first each time.
 	plain sync.Map
+	// asked are the registries that the client was asked for, by address.
+	asked sync.Map
+	// local is set where one of them is on loopback.
+	local atomic.Bool
+}
+
+// note adds a registry to those that the client was asked for.
+func (h *hosts) note(address string) {
+	h.asked.Store(address, nil)
+	if oci.Loopback(address) {
+		h.local.Store(true)
+	}
+}
+
+// foreign reports whether a request goes to this machine's loopback though nobody
+// but a registry can have said so, in a redirect, a Location or a challenge. A
+// token service may stand beside a registry of this machine.
+func (h *hosts) foreign(req *http.Request) bool {
+	if !oci.Loopback(req.URL.Host) {
+		return false
+	}
+	if _, ok := h.asked.Load(req.URL.Host); ok {
+		return false
+	}
+	read := req.Method == http.MethodGet || req.Method == http.MethodHead
+	return !read || !h.local.Load()
 }
 
 type host struct {
@@ -60,9 +90,9 @@ func (h *hosts) find(address string) *host {
 	if d := h.byName[canonicalHost(address)]; d != nil {
 		return d
 	}
-	bare := hostname(address)
+	bare := oci.Hostname(address)
 	for name, d := range h.byName {
-		if hostname(name) == bare {
+		if oci.Hostname(name) == bare {
 			return d
 		}
 	}
@@ -80,6 +110,10 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !h.plainHTTP(req.URL.Host) {
 		closeBody(req)
 		return nil, fmt.Errorf("requesting %q: %w", req.URL.Host, errPlainHTTP)
+	}
+	if h.foreign(req) {
+		closeBody(req)
+		return nil, fmt.Errorf("requesting %q: %w", req.URL.Host, errOwnMachine)
 	}
 	if err, ok := h.plain.Load(req.URL.Host); ok && req.URL.Scheme == "https" {
 		closeBody(req)
@@ -116,11 +150,4 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
-}
-
-func hostname(address string) string {
-	if name, _, err := net.SplitHostPort(address); err == nil {
-		return name
-	}
-	return strings.Trim(address, "[]")
 }

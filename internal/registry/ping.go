@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,62 +11,82 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// probeTime bounds Ping and CheckPush: what does not answer in it will not
-// carry a release.
+// probeTime bounds each silence of a registry in Ping and CheckPush: what does not
+// answer in it will not carry a release.
 const probeTime = 10 * time.Second
 
 // Ping asks whether a registry answers at host ("localhost:5000"), over the
 // scheme that was declared. Whether it wants credentials is not asked:
 // CheckPush does.
 func (c *Client) Ping(ctx context.Context, host string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
 	reg, err := c.registry(host)
 	if err != nil {
 		return err
 	}
-	if _, err := transport.Ping(ctx, reg, c.transport); err != nil {
-		return c.explain(ctx, host, "", err)
+	probe, end := c.probe(ctx)
+	defer end()
+	if _, err := transport.Ping(probe, reg, c.transport); err != nil {
+		return c.explain(ctx, host, "", silent(probe, err))
 	}
 	return nil
+}
+
+// silent is err, or that no answer came in time.
+func silent(probe context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(probe), errSilent) {
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // CheckPush asks whether the credentials at hand may pull from and push to the
 // repository of a reference, by opening an upload and cancelling it: a token
 // alone proves nothing at Docker Hub.
 func (c *Client) CheckPush(ctx context.Context, ref string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
 	r, err := c.Parse(ref)
 	if err != nil {
 		return err
 	}
 	repo := r.Context()
-	host := familiarHost(repo.RegistryStr())
+	probe, end := c.probe(ctx)
+	defer end()
+	if err := c.checkPush(probe, repo); err != nil {
+		return c.explain(ctx, familiarHost(repo.RegistryStr()), familiarName(repo), silent(probe, err))
+	}
+	return nil
+}
+
+// familiarName is a repository as a user writes it.
+func familiarName(repo name.Repository) string {
+	return familiarHost(repo.RegistryStr()) + "/" + repo.RepositoryStr()
+}
+
+func (c *Client) checkPush(ctx context.Context, repo name.Repository) error {
 	auth, err := authn.Resolve(ctx, c.keychain, repo)
 	if err != nil {
-		return c.explain(ctx, host, repo.Name(), err)
+		return err
 	}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.transport, []string{repo.Scope(transport.PushScope)})
 	if err != nil {
-		return c.explain(ctx, host, repo.Name(), err)
+		return err
 	}
 	client := &http.Client{Transport: rt, CheckRedirect: followReads}
 	address := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, http.NoBody)
 	if err != nil {
-		return c.explain(ctx, host, repo.Name(), err)
+		return err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return c.explain(ctx, host, repo.Name(), err)
+		return err
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusAccepted, http.StatusCreated); err != nil {
-		return c.explain(ctx, host, repo.Name(), err)
+		return err
 	}
 	at := uploadAt(req.URL, resp)
 	if at == nil {

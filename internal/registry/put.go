@@ -23,6 +23,7 @@ func (c *Client) PutManifest(ctx context.Context, ref, mediaType string, raw []b
 	if err != nil {
 		return err
 	}
+	ctx = c.operation(ctx)
 	if err := c.pusher.Put(ctx, r, manifest{raw: raw, mediaType: mediaType}); err != nil {
 		return c.explainRef(ctx, r, err)
 	}

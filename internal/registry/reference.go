@@ -96,5 +96,6 @@ func (c *Client) registry(host string) (name.Registry, error) {
 	if err != nil {
 		return name.Registry{}, fmt.Errorf("reading registry %q: %w", host, err)
 	}
+	c.hosts.note(reg.RegistryStr())
 	return reg, nil
 }

@@ -69,9 +69,16 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 	waits.InitialInterval = r.backoff
 	waits.MaxInterval = r.maxWait
 	reached, unreached := int64(-1), 0
+	left := budgetOf(req.Context())
+	if left == nil {
+		left = &budget{left: r.maxWait}
+	}
 	for {
-		if !sleep(req.Context(), waits.NextBackOff()) {
-			return instead(nil, req.Context().Err())
+		if wait := waits.NextBackOff(); !left.wait(req.Context(), wait) {
+			if err := req.Context().Err(); err != nil {
+				return instead(nil, err)
+			}
+			return first, broke
 		}
 		status, have, ok := r.status(req)
 		if status == nil && req.Context().Err() == nil { // the line or the registry is down
@@ -124,7 +131,7 @@ func broken(resp *http.Response, err error) bool {
 	if err != nil {
 		return transient(err)
 	}
-	return busy(resp.StatusCode) || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable
+	return busy(resp.StatusCode) || limited(resp) || resp.StatusCode == http.StatusRequestedRangeNotSatisfiable
 }
 
 // status asks how many bytes of an upload the registry has. ok is false where

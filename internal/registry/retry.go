@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,10 +22,11 @@ type retrier struct {
 	next     http.RoundTripper
 	attempts int
 	backoff  time.Duration
-	maxWait  time.Duration
+	maxWait  time.Duration // for a request that belongs to no operation
+	pauses   *pauses
 }
 
-// quotaError is a 429 that waiting a moment does not cure.
+// quotaError is a 429, or what some say instead, that waiting a moment does not cure.
 type quotaError struct {
 	host  string
 	until time.Time // zero when the registry does not say
@@ -40,8 +42,9 @@ func (e *spentError) Unwrap() error { return e.err }
 
 // RoundTrip implements http.RoundTripper.
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !repeatable(req) {
-		return r.next.RoundTrip(req)
+	left := budgetOf(req.Context())
+	if left == nil {
+		left = &budget{left: r.maxWait}
 	}
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval = r.backoff
@@ -59,28 +62,32 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			try.Body = body
 		}
 		resp, err := r.next.RoundTrip(try)
-		if err != nil && !transient(err) || err == nil && !busy(resp.StatusCode) {
+		many := err == nil && (limited(resp) || r.limitedHead(req, resp))
+		switch {
+		case many && rewindable(req): // turned down before anything was done
+		case !repeatable(req), err != nil && !transient(err), err == nil && !busy(resp.StatusCode):
 			return resp, err
 		}
 		wait := waits.NextBackOff()
+		if many {
+			wait *= manyFactor
+		}
+		asked, said := time.Duration(0), false
 		if err == nil {
-			asked, said := retryAfter(resp, time.Now())
-			if resp.StatusCode == http.StatusTooManyRequests && (asked > r.maxWait || quotaUsedUp(resp)) {
-				return nil, quota(resp, asked, said)
-			}
+			asked, said = retryAfter(resp, time.Now())
+		}
+		if said && left.has(asked) {
 			// The registry knows better when it will be ready; the jitter
 			// keeps parallel requests from coming back all at once.
-			if said && asked <= r.maxWait {
-				wait = asked + wait/4
-			}
+			wait = asked + min(wait, r.backoff)/4
 		}
 		deadline, bounded := req.Context().Deadline()
-		if attempt >= r.attempts || bounded && time.Now().Add(wait).After(deadline) {
-			if err != nil {
+		if attempt >= r.attempts || many && (quotaUsedUp(resp) || said && asked > wait) || !left.has(wait) ||
+			bounded && time.Now().Add(wait).After(deadline) {
+			switch {
+			case err != nil:
 				return nil, &spentError{err}
-			}
-			if resp.StatusCode == http.StatusTooManyRequests {
-				asked, said := retryAfter(resp, time.Now())
+			case many:
 				return nil, quota(resp, asked, said)
 			}
 			return resp, nil
@@ -88,17 +95,48 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			drain(resp)
 		}
-		if !sleep(req.Context(), wait) {
-			return nil, req.Context().Err()
+		if many || said {
+			r.pauses.tell(req.URL.Host, wait)
+		}
+		if !left.wait(req.Context(), wait) {
+			if ctxErr := req.Context().Err(); ctxErr != nil {
+				return nil, ctxErr
+			}
+			return nil, &spentError{fmt.Errorf("waiting for %s took too long", req.URL.Host)} // another request took what was left
 		}
 	}
+}
+
+// limitedHead is limited for the answer to HEAD, which has no body that would say
+// why: that of GET has.
+func (r *retrier) limitedHead(req *http.Request, resp *http.Response) bool {
+	if req.Method != http.MethodHead || resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	get := req.Clone(req.Context())
+	get.Method = http.MethodGet
+	said, err := r.next.RoundTrip(get)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = said.Body.Close() }() // not drained: it may be a whole blob
+	return limited(said)
+}
+
+// manyFactor is how much longer than usual is waited after a request too many,
+// where the registry does not say: such limits are counted by the minute.
+const manyFactor = 8
+
+// rewindable reports whether a request can be sent from its beginning again.
+func rewindable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
 // repeatable tells whether sending a request again means the same. Parts of a
 // blob upload do not: their place is with the session, so the upload starts
 // again as a whole.
 func repeatable(req *http.Request) bool {
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	if !rewindable(req) {
 		return false
 	}
 	switch req.Method {
@@ -171,7 +209,7 @@ func uploadBroken(err error) bool {
 		case http.StatusUnauthorized: // a token that was good for its first request has expired
 			return true
 		}
-		return busy(answer.StatusCode)
+		return busy(answer.StatusCode) || limitedAnswer(err)
 	}
 	return transient(err)
 }

@@ -1,9 +1,13 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -14,7 +18,11 @@ import (
 // the newest record, or from the target's sources.
 func (w *Workspace) Assemble(ctx context.Context, s Selection) error {
 	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
-		if err := w.assemble(ctx, p, client, r); err != nil {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAssemble); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)
@@ -65,7 +73,8 @@ func covers(r *journal.Record, p *plan.Plan) bool {
 }
 
 func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	for _, t := range p.Published() {
+	drafts := make([]*index.Draft, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) error {
 		tr := r.Target(t.Name)
 		if tr == nil {
 			return &journal.NoRecordError{Dir: w.path(), Want: fmt.Sprintf("target %q was not built", t.Name)}
@@ -74,6 +83,7 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 			Target:            t.Name,
 			Docker:            p.Release.MediaTypes == "docker",
 			StripAttestations: p.Release.Attestations == "strip",
+			Index:             t.Spec.Index != nil && *t.Spec.Index == config.IndexAlways,
 		}
 		if err := w.children(ctx, t, tr, client, &a); err != nil {
 			return err
@@ -82,8 +92,19 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 		if err != nil {
 			return interrupted(ctx, err)
 		}
-		tr.Index = d.Descriptor.Digest
-		w.say("assembled %s: %d platforms, %s", t.Name, len(d.Children()), d.Descriptor.Digest)
+		tr.Index, drafts[i] = d.Descriptor.Digest, d
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, t := range p.Published() {
+		d := drafts[i]
+		if d.Plain() {
+			w.say("assembled %s: one image, published without an index, %s", t.Name, short(d.Descriptor.Digest))
+		} else {
+			w.say("assembled %s: %s, %s", t.Name, count(len(d.Children()), "platform"), short(d.Descriptor.Digest))
+		}
 		for _, r := range d.Repaired() {
 			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s (%d attestations of the old one left out)", t.Name, r.Platform, r.To, r.From, r.Attestations))
 		}
@@ -91,11 +112,34 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 	return nil
 }
 
+// atOnce bounds how many targets are worked on at a time.
+const atOnce = 4
+
+// sideBySide does something for each of a list, some at a time, and returns the
+// first error in the list's order.
+func sideBySide[T any](list []T, do func(int, T) error) error {
+	errs := make([]error, len(list))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, e := range list {
+		g.Go(func() error {
+			errs[i] = do(i, e)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in the list
+	return cmp.Or(errs...)
+}
+
 // Annotate writes the annotations and platform fields of targets.hcl into the
 // drafts.
 func (w *Workspace) Annotate(ctx context.Context, s Selection) error {
-	return w.step(ctx, s, func(p *plan.Plan, _ *registry.Client, r *journal.Record) error {
-		if err := w.annotate(p, r); err != nil {
+	return w.step(ctx, s, func(p *plan.Plan, client *registry.Client, r *journal.Record) error {
+		run, err := w.pipeline(p, client, r)
+		if err != nil {
+			return err
+		}
+		if err := run.steps(ctx, stepAnnotate); err != nil {
 			return err
 		}
 		return r.Advance(journal.Assembled)
@@ -114,7 +158,7 @@ func (w *Workspace) annotate(p *plan.Plan, r *journal.Record) error {
 		}
 		tr.Index = d.Descriptor.Digest
 		if n := len(t.Spec.Annotations); n > 0 {
-			w.say("annotated %s: %d annotations, %s", t.Name, n, d.Descriptor.Digest)
+			w.say("annotated %s: %s, %s", t.Name, count(n, "annotation"), short(d.Descriptor.Digest))
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func (e *AuditError) Error() string { return strings.Join(e.Findings, "\n") }
 
 // Remedy is what to do next.
 func (e *AuditError) Remedy() string {
-	return "mend what is named, or say in an audit block of targets.hcl why it is meant (docs/audit.md), and run the same command again"
+	return "fix what is named, or say in an audit block of targets.hcl why it is intended (docs/audit.md), and run the same command again"
 }
 
 // auditOptions are the rules of the workspace and a target.
@@ -205,20 +205,22 @@ func judge(failOn string, reports ...*audit.Report) error {
 // inspectDrafts is the inspection inside a release: nothing goes up that has a
 // finding of release.fail_on or worse.
 func (w *Workspace) inspectDrafts(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	var reports []*audit.Report
-	for _, t := range p.Published() {
-		report, err := w.auditDraft(ctx, p, t, client, r)
-		if err != nil {
-			return err
-		}
-		reports = append(reports, report)
-		for _, im := range report.Images {
+	reports := make([]*audit.Report, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) (err error) {
+		reports[i], err = w.auditDraft(ctx, p, t, client, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, t := range p.Published() {
+		for _, im := range reports[i].Images {
 			if im.Binaries != "" {
 				w.say("inspected %s %s: %s", t.Name, im.Platform, im.Binaries)
 			}
 		}
 	}
-	err := judge(p.Release.FailOn, reports...)
+	err = judge(p.Release.FailOn, reports...)
 	noteInspection(p, r, reports)
 	if saveErr := r.Save(); saveErr != nil {
 		return saveErr

@@ -14,6 +14,7 @@ import (
 
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -24,25 +25,37 @@ import (
 // BuildOptions say what to build and how.
 type BuildOptions struct {
 	Selection
-	// Fresh takes nothing from earlier runs.
+	Reuse
+}
+
+// Reuse says what of earlier runs is taken.
+type Reuse struct {
+	// Fresh takes nothing.
 	Fresh bool
+	// Offline has base images whose registry does not answer count as they were
+	// when it last did.
+	Offline bool
 }
 
 // Build makes and pushes every platform of the selection, by digest. No tag
 // moves.
 func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 	return w.alone(o.Selection, func(p *plan.Plan, client *registry.Client) error {
-		r, err := w.build(ctx, p, client, o.Fresh)
+		run, err := w.pipeline(p, client, nil)
 		if err != nil {
 			return err
 		}
-		return w.showBuilt(r)
+		run.reuse = o.Reuse
+		if err := run.steps(ctx, stepBuild); err != nil {
+			return err
+		}
+		return w.showBuilt(run.record)
 	})
 }
 
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
-func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, fresh bool) (*journal.Record, error) {
+func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, o Reuse) (*journal.Record, error) {
 	var checkout *build.Checkout
 	var epoch *time.Time
 	past := history{}
@@ -53,7 +66,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })
-	if !fresh {
+	if !o.Fresh {
 		g.Go(func() error { past = w.readHistory(); return nil })
 	}
 	err := g.Wait()
@@ -64,11 +77,14 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if err := w.closeOpen(ctx, p, client); err != nil {
 		return nil, err
 	}
-	r, err := w.begin(p, epoch, fresh)
+	r, err := w.begin(p, epoch, o.Fresh)
 	if err != nil {
 		return nil, err
 	}
 	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
+	if r.Dirty {
+		w.status.Warn(fmt.Sprintf("the checkout has changes that commit %.8s does not: the image has the time of now, and cannot be built again from that commit", r.Commit))
+	}
 	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -77,22 +93,33 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	}
 	defer func() { _ = os.RemoveAll(w.path("tmp")) }() // the lock is ours, so is what is left here
 	run := w.solves(p, client, r, past, epoch, checkout)
+	if o.Offline {
+		run.options.Inputs.Offline(unreachable)
+	}
 	if err := w.keep(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	w.sayOld(run.options.Inputs.OldBases())
 	if err := w.solve(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
+	}
+	if err := w.deliver(p, run); err != nil {
+		return nil, err
 	}
 	return r, r.Advance(journal.Built)
 }
 
 // solves are the builds of a plan, for a record.
 func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Record, past history, epoch *time.Time, checkout *build.Checkout) *solves {
+	// A configuration that cannot be read is told by whoever looks for a login.
+	docker, _ := credential.New(w.Getenv).Docker()
 	return &solves{
 		record: r, client: client, past: past, nativeOnly: p.Release.Emulation == "forbid",
 		options: build.Options{
 			Dir: w.Dir, LookupEnv: w.LookupEnv, Environ: w.Environ, Epoch: epoch, Checkout: checkout,
-			Insecure:         func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded },
+			Insecure:         insecure(p),
+			Logins:           loginsFor(p),
+			Docker:           docker,
 			DockerMediaTypes: p.Release.MediaTypes == "docker",
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
@@ -141,8 +168,12 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	if run.display, err = w.display(p); err != nil {
 		return err
 	}
+	if !w.Streams.Err.IsTerminal() { // there the display has a clock
+		w.status.Set("build", "building "+count(len(todo), "platform"))
+	}
 	err = run.all(ctx, todo)
 	run.display.Close()
+	w.status.Done("build")
 	w.sayMissing(todo, run)
 	w.sayChanged(todo, run)
 	return err
@@ -173,6 +204,7 @@ type solves struct {
 // outcome of a build, readable once ended is closed.
 type outcome struct {
 	ended chan struct{}
+	once  sync.Once // an attempt that nobody waits for any more may still end
 	base  build.Base
 	err   error
 }
@@ -198,12 +230,8 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 	for _, b := range builds {
 		s.done[b] = &outcome{ended: make(chan struct{})}
 	}
-	for _, b := range builds {
-		go func() {
-			o := s.done[b]
-			defer close(o.ended)
-			o.base, o.err = s.one(ctx, b)
-		}()
+	for _, group := range build.Together(builds, s.options) {
+		go s.group(ctx, group)
 	}
 	var errs []error
 	for _, b := range builds {
@@ -213,50 +241,103 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 			errs = append(errs, o.err)
 		}
 	}
-	return errors.Join(errs...)
+	return build.Join(errs)
 }
 
-func (s *solves) one(ctx context.Context, b *plan.Build) (build.Base, error) {
+// end gives a build its outcome.
+func (s *solves) end(b *plan.Build, base build.Base, err error) {
+	o := s.done[b]
+	o.once.Do(func() {
+		o.base, o.err = base, err
+		close(o.ended)
+	})
+}
+
+// group builds those that may share a solve, once what they need is there.
+func (s *solves) group(ctx context.Context, builds []*plan.Build) {
 	bases := map[string]build.Base{}
+	var ready []*plan.Build
+	var tasks []worker.Task
+	var longest time.Duration
+	for _, b := range builds {
+		if err := s.ready(ctx, b, bases); err != nil {
+			s.end(b, build.Base{}, err)
+			continue
+		}
+		ready, tasks = append(ready, b), append(tasks, worker.Task{ID: b.ID(), Job: s.jobs[b]})
+		longest = max(longest, s.jobs[b].Weight)
+	}
+	for _, t := range tasks {
+		t.Job.Weight = longest // so that they come up one after the other
+	}
+	errs := s.fleet.DoAll(ctx, tasks,
+		func(i int, from string, why error) { s.display.Moved(ready[i].ID(), from, why) },
+		func(ctx context.Context, w *worker.Worker, which []int) []error {
+			var now []*plan.Build
+			for _, i := range which {
+				now = append(now, ready[i])
+			}
+			return s.solve(ctx, w, now, bases)
+		})
+	for i, b := range ready {
+		if errs[i] != nil {
+			s.end(b, build.Base{}, errs[i])
+		}
+	}
+}
+
+// ready waits for what b builds on, prepares it, and adds its bases.
+func (s *solves) ready(ctx context.Context, b *plan.Build, bases map[string]build.Base) error {
 	for name, need := range b.Needs {
 		o := s.done[need]
 		<-o.ended
 		if o.err != nil {
-			return build.Base{}, fmt.Errorf("building %s: %w", b.ID(), errBase)
+			return fmt.Errorf("building %s: %w", b.ID(), errBase)
 		}
 		bases[name] = o.base
 	}
-	j := s.jobs[b]
-	if j == nil {
-		return build.Base{}, fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
+	if s.jobs[b] == nil {
+		return fmt.Errorf("building %s: no worker may: %w", b.ID(), errBase)
 	}
-	if err := s.prepare(ctx, b); err != nil {
-		return build.Base{}, err
-	}
-	var by *worker.Worker
-	var res *build.Result
-	err := s.fleet.Do(ctx, j, b.ID(),
-		func(from string, why error) { s.display.Moved(b.ID(), from, why) },
-		func(ctx context.Context, w *worker.Worker) error {
-			r, err := build.Solve(ctx, w, b, bases, s.display, s.options)
-			if err == nil {
-				by, res = w, r
-			}
-			return err
-		})
-	if err == nil {
-		err = s.overwritten(b, res)
-	}
-	if err != nil {
-		return build.Base{}, err
-	}
-	return build.Base{Repository: b.Repository, Descriptor: res.Descriptor}, s.note(ctx, b, by, res)
+	return s.prepare(ctx, b)
 }
 
-// note writes a finished build into the record at once: it is not lost when
-// the release ends here. A base image that moved while it was built may be none of
-// what it was recorded with.
+// solve builds some on a worker, and ends those that are built. They are in the
+// record at once: they are not lost when the release ends here.
+func (s *solves) solve(ctx context.Context, w *worker.Worker, builds []*plan.Build, bases map[string]build.Base) []error {
+	errs := make([]error, len(builds))
+	outcomes := build.SolveAll(ctx, w, builds, bases, s.display, s.options)
+	for i, o := range outcomes {
+		if errs[i] = o.Err; o.Err == nil {
+			errs[i] = s.overwritten(builds[i], o.Result)
+		}
+		if errs[i] == nil {
+			errs[i] = s.note(ctx, builds[i], w, o.Result)
+		}
+	}
+	s.mu.Lock()
+	err := s.record.Save()
+	s.mu.Unlock()
+	for i, b := range builds {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+		if errs[i] == nil {
+			s.end(b, outcomes[i].Base(b), nil)
+		}
+	}
+	return errs
+}
+
+// note puts a finished build into the record. A base image that moved while it was
+// built may be none of what it was recorded with.
 func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res *build.Result) error {
+	if b.Repository == "" { // nothing that a later release could take
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.made[b] = res
+		return nil
+	}
 	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
 		return err
 	}
@@ -271,7 +352,26 @@ func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[b] = res
-	return s.record.Save()
+	return nil
+}
+
+// deliver writes the outputs that are files, and says where.
+func (w *Workspace) deliver(p *plan.Plan, s *solves) error {
+	for _, t := range p.Targets {
+		if err := build.Deliver(t, func(b *plan.Build) bool { return s.made[b] != nil }, s.options); err != nil {
+			return err
+		}
+		var names []string
+		for _, b := range t.Builds {
+			if s.made[b] != nil {
+				names = append(names, b.PlatformName())
+			}
+		}
+		for _, o := range t.Outputs {
+			w.say("wrote %s: %s for %s", o.Dest, t.Name, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // sayChanged names the files that changed while they were built.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -14,6 +16,8 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/inputs"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
+	"github.com/archmage-build/archmage/internal/ui"
 )
 
 // keep takes from earlier runs what need not be built again: the inputs are the
@@ -23,7 +27,7 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	var known []*plan.Build
 	shown := false
 	for _, b := range p.Builds() {
-		if _, ok := s.past[b.ID()]; ok {
+		if _, ok := s.past[b.ID()]; ok && b.Repository != "" && len(b.Target.Outputs) == 0 {
 			known = append(known, b)
 			shown = shown || b.Spec.Prepare != nil
 		}
@@ -93,6 +97,20 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	}
 	w.sayWhy(p, s)
 	return nil
+}
+
+// unreachable reports that a registry gave no answer, whatever it would be.
+func unreachable(err error) bool {
+	var e *registry.Error
+	return errors.As(err, &e) && slices.Contains([]registry.Kind{registry.Unreachable, registry.UnknownHost, registry.Unavailable}, e.Kind)
+}
+
+// sayOld names the base images that count as they were, since their registries do
+// not answer.
+func (w *Workspace) sayOld(bases []inputs.OldBase) {
+	for _, b := range bases {
+		w.status.Warn(fmt.Sprintf("the registry of the base image %s does not answer: it counts as it was %s ago, %s", b.Ref, ui.Duration(time.Since(b.Seen).Round(time.Second)), b.Digest))
+	}
 }
 
 // sayWhy tells, for builds that could have been reused, what changed since.

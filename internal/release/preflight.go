@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/oci"
 	"github.com/archmage-build/archmage/internal/openssh"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -36,6 +37,9 @@ func (w *Workspace) registries(ctx context.Context, p *plan.Plan, client *regist
 // mayPush asks the registries whether they take a push, before anything is
 // made that would be pushed.
 func (w *Workspace) mayPush(ctx context.Context, p *plan.Plan, client *registry.Client) error {
+	if err := w.showLogins(p); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(client.Jobs())
 	for _, host := range p.Hosts() {
@@ -61,6 +65,60 @@ func (w *Workspace) startRegistry(ctx context.Context, host string) error {
 	return nil
 }
 
+// showLogins says which login is used for which repositories, where there is one.
+func (w *Workspace) showLogins(p *plan.Plan) error {
+	logins := credential.New(w.Getenv)
+	shown := map[string]bool{}
+	for _, host := range p.Hosts() {
+		for _, repo := range repositories(p, host) {
+			l, err := logins.Lookup(repo)
+			if err != nil {
+				return registry.CredentialError(host, err)
+			}
+			if line := l.String(); l.Found() && !shown[line] {
+				shown[line] = true
+				w.say("registry %s: logging in %s", host, line)
+			}
+		}
+	}
+	return nil
+}
+
+// logins are those of this machine, and of the registries that archmage runs on
+// it. Devices get none of the latter: they only read.
+func (w *Workspace) logins() *credential.Store {
+	return credential.New(w.Getenv).WithOwn(func(host string) credential.Login {
+		m, err := w.machine()
+		if err != nil {
+			return credential.Login{}
+		}
+		user, password, file, ok := m.RegistryLogin(host)
+		if !ok {
+			return credential.Login{}
+		}
+		return credential.Login{Username: user, Password: password, Key: host, Source: file}
+	})
+}
+
+// insecure reports of a host whether it is declared to be spoken to over plain
+// HTTP or without verifying certificates.
+func insecure(p *plan.Plan) func(host string) bool {
+	return func(host string) bool { return p.Registry(host).Insecure || p.Registry(host).Embedded }
+}
+
+// loginsFor are the registries and repositories of the plan that a daemon may
+// log in to, whatever it builds.
+func loginsFor(p *plan.Plan) []string {
+	var out []string
+	for _, host := range p.Hosts() {
+		out = append(out, repositories(p, host)...)
+	}
+	for _, r := range p.Registries {
+		out = append(out, r.Host)
+	}
+	return out
+}
+
 // repositories of the plan on one host.
 func repositories(p *plan.Plan, host string) []string {
 	seen := map[string]bool{}
@@ -75,8 +133,10 @@ func repositories(p *plan.Plan, host string) []string {
 		for _, b := range t.Builds {
 			add(b.Repository)
 		}
-		for _, r := range t.Repositories() {
-			add(r)
+		if t.Published() {
+			for _, r := range t.Repositories() {
+				add(r)
+			}
 		}
 	}
 	return out
@@ -85,7 +145,7 @@ func repositories(p *plan.Plan, host string) []string {
 // dial connects to a worker; registries on this machine's loopback are brought
 // to those behind SSH.
 func (w *Workspace) dial(p *plan.Plan) worker.Dialer {
-	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG")}
+	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Credentials: w.logins(), PlainHTTP: insecure(p)}
 	for _, host := range p.Hosts() {
 		if _, port, err := net.SplitHostPort(host); err == nil && oci.Loopback(host) {
 			o.Forwards = append(o.Forwards, openssh.Forward{Remote: net.JoinHostPort("127.0.0.1", port), Local: host})

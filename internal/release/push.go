@@ -49,37 +49,19 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 
 // publish brings the drafts up, proves and signs them, and moves the tags.
 func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o PushOptions, prove bool) error {
-	taggings, err := w.upload(ctx, p, client, r)
+	if err := w.byVersion(ctx, p, client); err != nil {
+		return err
+	}
+	run, err := w.pipeline(p, client, r)
 	if err != nil {
 		return err
 	}
-	if prove && !proven(p, r) {
-		proof, err := w.prove(ctx, p, client, r)
-		if noteErr := noteProof(r, proof, err); noteErr != nil || err != nil {
-			return errors.Join(err, noteErr)
-		}
-		defer proof.close()
-		if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
-			return err
-		}
-		if err := proof.verifyTags(ctx); err != nil {
-			return err
-		}
-		return w.showReleased(p, r)
-	}
-	if err := w.tag(ctx, p, client, r, taggings, o); err != nil {
+	defer run.close()
+	run.push, run.proving = o, prove
+	if err := run.steps(ctx, stepUpload, stepProve, stepSign, stepPromote, stepVerify); err != nil {
 		return err
 	}
-	return w.showReleased(p, r)
-}
-
-// tag signs what is uploaded, and proven where that was asked for, and moves the
-// tags.
-func (w *Workspace) tag(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, taggings []index.Tagging, o PushOptions) error {
-	if err := w.sign(ctx, p, client, taggings); err != nil {
-		return err
-	}
-	return w.promote(ctx, p, client, r, taggings, o)
+	return w.showReleased(p, r, Results{})
 }
 
 // UncheckedError reports a draft that must not be pushed as it is.
@@ -174,27 +156,30 @@ func (w *Workspace) upload(ctx context.Context, p *plan.Plan, client *registry.C
 	}
 	w.traffic.begin()
 	defer w.traffic.end()
-	var taggings []index.Tagging
-	for _, t := range p.Published() {
+	taggings := make([]index.Tagging, len(p.Published()))
+	err := sideBySide(p.Published(), func(i int, t *plan.Target) error {
 		tr := r.Target(t.Name)
 		if tr == nil || tr.Index == "" {
-			return nil, w.notAssembled(t.Name)
+			return w.notAssembled(t.Name)
 		}
 		d, err := index.Open(w.layout(), t.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if d.Descriptor.Digest != tr.Index {
-			return nil, fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
+			return fmt.Errorf("the draft of %q is %s, but the record %s has %s: run `mage assemble annotate` again", t.Name, d.Descriptor.Digest, r.ID, tr.Index)
 		}
 		if err := index.Upload(ctx, client, d, t.Repositories()); err != nil {
-			return nil, interrupted(ctx, err)
+			return interrupted(ctx, err)
 		}
-		tagging := index.Tagging{Draft: d}
+		taggings[i].Draft = d
 		for _, tag := range t.Tags {
-			tagging.Tags = append(tagging.Tags, tag.String())
+			taggings[i].Tags = append(taggings[i].Tags, tag.String())
 		}
-		taggings = append(taggings, tagging)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return taggings, r.Advance(journal.Uploaded)
 }

@@ -28,7 +28,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		return nil, err
 	}
 	if last != nil && !fresh && last.Continues(p.Identity()) {
-		w.say("going on with release %s, which was interrupted", last.ID)
+		w.say("going on with release %s, which stopped %s", last.ID, stopped(last.Step))
 		last.SetEpoch(epoch)
 		last.Restart()
 		return last, nil
@@ -43,7 +43,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		r.Stuck = slices.Clone(last.Stuck)
 	}
 	for _, t := range p.Targets {
-		tr := &journal.Target{Name: t.Name, Linked: t.Linked}
+		tr := &journal.Target{Name: t.Name, Linked: !t.Published()}
 		for _, tag := range t.Tags {
 			tr.Tags = append(tr.Tags, tag.String())
 		}
@@ -64,24 +64,11 @@ func (w *Workspace) newest() (*journal.Record, error) {
 
 // readBefore notes what the tags point to when a release begins.
 func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) error {
-	var unread []string
-	for _, t := range p.Published() {
-		var ps []ocispecs.Platform
-		for _, b := range t.Builds {
-			ps = append(ps, b.Platform)
-		}
-		for _, tag := range t.Tags {
-			all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
-			if err != nil {
-				return err
-			}
-			for _, ref := range append(all, tag.String()) {
-				if _, ok := r.Before[ref]; !ok {
-					unread = append(unread, ref)
-				}
-			}
-		}
+	tags, err := movable(p)
+	if err != nil {
+		return err
 	}
+	unread := slices.DeleteFunc(tags, func(tag string) bool { _, ok := r.Before[tag]; return ok })
 	now, err := index.Point(ctx, client, unread)
 	if err != nil {
 		return err
@@ -93,6 +80,27 @@ func (w *Workspace) readBefore(ctx context.Context, p *plan.Plan, client *regist
 		r.Before[tag] = d
 	}
 	return w.lookElsewhere(ctx, p, client, r)
+}
+
+// movable are the tags that a release of the plan sets, those of single
+// platforms ahead of their index's. What platforms the sources of a target have
+// is not known yet.
+func movable(p *plan.Plan) ([]string, error) {
+	var out []string
+	for _, t := range p.Published() {
+		var ps []ocispecs.Platform
+		for _, b := range t.Builds {
+			ps = append(ps, b.Platform)
+		}
+		for _, tag := range t.Tags {
+			all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
+			if err != nil {
+				return nil, err
+			}
+			out = append(append(out, all...), tag.String())
+		}
+	}
+	return out, nil
 }
 
 // built reports whether this run has built anything, which asked the registries

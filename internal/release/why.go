@@ -50,7 +50,7 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	rows, err := w.why(ctx, p, client, epoch, checkout)
+	rows, err := w.why(ctx, p, client, epoch, checkout, w.readHistory())
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -69,8 +69,8 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	return t.Write(out)
 }
 
-func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Client, epoch *time.Time, checkout *build.Checkout) ([]whyJSON, error) {
-	s := w.solves(p, client, &journal.Record{}, w.readHistory(), epoch, checkout)
+func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Client, epoch *time.Time, checkout *build.Checkout, past history) ([]whyJSON, error) {
+	s := w.solves(p, client, &journal.Record{}, past, epoch, checkout)
 	bases := map[*plan.Build]build.Base{}
 	rows := []whyJSON{}
 	for _, b := range p.Builds() {
@@ -84,6 +84,10 @@ func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Clie
 		}
 		var err error
 		switch {
+		case len(b.Target.Outputs) > 0:
+			row.Why = "its files are written again"
+		case b.Repository == "":
+			row.Why = "it is in no registry that it could be taken from"
 		case !known:
 			row.Why = "it was not built yet"
 		case len(needs) < len(b.Needs):

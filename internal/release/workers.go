@@ -36,6 +36,8 @@ type workerView struct {
 	Error string `json:"error,omitempty"`
 	// Remedy says what to do next.
 	Remedy string `json:"remedy,omitempty"`
+
+	err error
 }
 
 type workersView struct {
@@ -57,9 +59,14 @@ func (w *Workspace) Workers(ctx context.Context, s Selection, asJSON bool) error
 	view := workersView{Workers: make([]workerView, len(p.Workers))}
 	var group sync.WaitGroup
 	for i, spec := range p.Workers {
-		group.Go(func() { view.Workers[i] = w.look(probe, p, spec) })
+		group.Go(func() {
+			w.status.Set(spec.Name, spec.Name+": connecting")
+			defer w.status.Done(spec.Name)
+			view.Workers[i] = w.look(probe, p, spec)
+		})
 	}
 	group.Wait()
+	w.status.Close()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -84,7 +91,7 @@ func (w *Workspace) look(ctx context.Context, p *plan.Plan, spec *config.Worker)
 	}
 	c, err := w.dial(p)(ctx, spec)
 	if err != nil {
-		v.Error = err.Error()
+		v.Error, v.err = err.Error(), err
 		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}
@@ -170,7 +177,7 @@ func (w *Workspace) showWorkers(view workersView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(v.Remedy))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

@@ -30,6 +30,8 @@ type Workspace struct {
 	Streams *ui.Streams
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
+	// Hooks are those of a Go program that uses the workspace.
+	Hooks []Hook
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
@@ -37,7 +39,9 @@ type Workspace struct {
 	opened  time.Time
 	// proven says what the devices of this run showed, for the last line; ""
 	// where none was to be asked.
-	proven  string
+	proven string
+	// ran are the stages of this run, in order.
+	ran     []stage
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -61,7 +65,23 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 	} else if v := w.Getenv("BUILDKIT_PROGRESS"); v != "" {
 		w.Progress = v
 	}
+	if err := w.checkProgress(); err != nil {
+		return nil, err
+	}
 	return w, nil
+}
+
+// checkProgress refuses a display that there is not. Those of docker buildx that
+// print for machines are taken for the plain one.
+func (w *Workspace) checkProgress() error {
+	switch w.Progress {
+	case "", "auto", "plain", "tty", "quiet":
+	case "rawjson", "none":
+		w.Progress = "plain"
+	default:
+		return usage("Invalid ARCHMAGE_PROGRESS", fmt.Errorf("the display %q is none of auto, plain, tty and quiet (ARCHMAGE_PROGRESS, BUILDKIT_PROGRESS)", w.Progress))
+	}
+	return nil
 }
 
 // LookupEnv is os.LookupEnv for the workspace's environment.
@@ -129,6 +149,9 @@ func usage(summary string, err error) error {
 	return &InputError{Diags: hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: config.Sentence(err)}}}
 }
 
+// Usage is an InputError about an option that a caller of this package read.
+func Usage(summary string, err error) error { return usage(summary, err) }
+
 // read reads the configuration. The error is an InputError.
 func (w *Workspace) read(s Selection) (*config.Config, error) {
 	files := s.Files
@@ -159,6 +182,7 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
+		diags = append(diags, w.checkOutputs(p)...)
 	}
 	if err := w.judge(c, diags); err != nil {
 		return nil, nil, err
@@ -175,7 +199,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if diags := append(p.CheckPublish(), w.checkInputs(p, c.Sources)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
+	return p, ui.Diagnostics(w.Streams.Err, append(p.Notes(), p.Warnings...), c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
@@ -215,13 +239,18 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		CredentialFiles: registry.CredentialFiles(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Credentials: w.logins(), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Waiting: func(p registry.Wait) {
+			w.say("registry %s asks for a pause: going on in %s", p.Host, ui.Duration(p.Duration))
+		},
 	})
 }
 
 // say prints a line for people.
 func (w *Workspace) say(format string, args ...any) {
-	w.status.Print(fmt.Sprintf(format, args...))
+	if w.Progress != "quiet" {
+		w.status.Print(fmt.Sprintf(format, args...))
+	}
 }
 
 // report shows what the embedded daemons are doing.
@@ -233,7 +262,7 @@ func (w *Workspace) report(e embedded.Event) {
 	case embedded.Reused:
 		w.status.Done(e.Subject)
 	default:
-		w.status.Set(e.Subject, e.String()+elapsed(e))
+		w.status.Set(e.Subject, e.String())
 	}
 }
 

@@ -25,25 +25,27 @@ const (
 	memoryAll  = 96 << 20
 )
 
-// Inspector looks into files. It bounds the memory of all scans together.
+// budget bounds the memory of all scans of the process together.
+var budget = semaphore.NewWeighted(memoryAll)
+
+// Inspector looks into files.
 type Inspector struct {
 	dir     string // for files too large for memory
-	budget  *semaphore.Weighted
-	free    int64 // bytes that a layer may grow to whatever its size
-	entries int   // that one layer may have
+	free    int64  // bytes that a layer may grow to whatever its size
+	entries int    // that one layer may have
 }
 
 func NewInspector(dir string) *Inspector {
-	return &Inspector{dir: dir, budget: semaphore.NewWeighted(memoryAll), free: freeRatio, entries: maxEntries}
+	return &Inspector{dir: dir, free: freeRatio, entries: maxEntries}
 }
 
 // memory waits for n bytes and returns the function that gives them back.
 func (i *Inspector) memory(ctx context.Context, n int64) (func(), error) {
 	n = min(n, memoryAll)
-	if err := i.budget.Acquire(ctx, n); err != nil {
+	if err := budget.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
-	return func() { i.budget.Release(n) }, nil
+	return func() { budget.Release(n) }, nil
 }
 
 // file reads what matters of one file of size bytes. It returns nil for files

@@ -22,9 +22,15 @@ func Diagnostics(w *Stream, diags hcl.Diagnostics, files map[string]*hcl.File) e
 	if w.IsTerminal() {
 		width = w.Width()
 	}
+	shown := make(hcl.Diagnostics, len(diags))
+	for i, d := range diags {
+		named := *d
+		named.Summary, named.Detail = w.Commands.In(d.Summary), w.Commands.In(d.Detail)
+		shown[i] = &named
+	}
 	var raw bytes.Buffer
 	// Always with colour, as its escapes alone tell what is highlighted.
-	if err := hcl.NewDiagnosticTextWriter(&raw, files, uint(width), true).WriteDiagnostics(diags); err != nil {
+	if err := hcl.NewDiagnosticTextWriter(&raw, files, uint(width), true).WriteDiagnostics(shown); err != nil {
 		return fmt.Errorf("writing diagnostics: %w", err)
 	}
 	var b strings.Builder

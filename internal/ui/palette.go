@@ -19,11 +19,14 @@ const (
 // bright ones, white or black, so that it follows a light or dark theme. The
 // zero Palette leaves text as it is.
 type Palette struct {
+	// Commands are how texts name the tasks.
+	Commands Commands
+
 	colors [styles]*color.Color
 }
 
 func newPalette(on bool) Palette {
-	p := Palette{[styles]*color.Color{
+	p := Palette{colors: [styles]*color.Color{
 		good:  color.New(color.FgGreen),
 		bad:   color.New(color.FgRed),
 		warn:  color.New(color.FgYellow),

@@ -38,6 +38,8 @@ type Job struct {
 	Weight time.Duration
 
 	order int
+	// set is those it may share a solve with, nil for none.
+	set *set
 }
 
 // NewBoard returns a board of workers with those slots, all of them up.

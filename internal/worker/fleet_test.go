@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -94,6 +95,100 @@ func TestFleetSlots(t *testing.T) {
 	all.Wait()
 	if most.Load() != 4 || by["w0"]+by["w1"] != 8 {
 		t.Errorf("%d side by side, by worker %v", most.Load(), by)
+	}
+}
+
+// Tasks that a worker gets at one time are run together, spread over the workers
+// as single ones are; one that loses its worker goes on alone.
+func TestFleetTogether(t *testing.T) {
+	t.Parallel()
+	f := openFleet(t, nil, hosttest.Start(t, hosttest.Options{}), hosttest.Start(t, hosttest.Options{}))
+	var tasks []worker.Task
+	for i := range 6 {
+		tasks = append(tasks, worker.Task{ID: fmt.Sprintf("app %d", i), Job: job(t, f)})
+	}
+	broken := errors.New("broken")
+	var mu sync.Mutex
+	var runs [][]int
+	lost := false
+	var moved []int
+	both := make(chan struct{})
+	errs := f.DoAll(t.Context(), tasks, func(i int, _ string, _ error) {
+		mu.Lock()
+		defer mu.Unlock()
+		moved = append(moved, i)
+	}, func(ctx context.Context, w *worker.Worker, which []int) []error {
+		mu.Lock()
+		runs = append(runs, which)
+		n := len(runs)
+		mu.Unlock()
+		if n == 2 {
+			close(both)
+		}
+		select { // the first two are there at once
+		case <-both:
+		case <-ctx.Done():
+			return slices.Repeat([]error{ctx.Err()}, len(which))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		out := make([]error, len(which))
+		for k, i := range which {
+			switch {
+			case i == 1 && !lost:
+				lost = true
+				out[k] = &worker.Lost{Worker: w.Name, Err: errors.New("transport is closing")}
+			case i == 3:
+				out[k] = broken
+			}
+		}
+		return out
+	})
+	for i, err := range errs {
+		if (i == 3) != errors.Is(err, broken) || i != 3 && err != nil {
+			t.Errorf("task %d ended with %v", i, err)
+		}
+	}
+	slices.Sort(moved)
+	if !slices.Equal(moved, []int{1}) {
+		t.Errorf("moved are %v", moved)
+	}
+	count := map[int]int{}
+	for n, which := range runs {
+		if n < 2 && len(which) != 2 {
+			t.Errorf("run %d is of %v: both workers have two slots", n, which)
+		}
+		for _, i := range which {
+			count[i]++
+		}
+		if slices.Contains(which, 1) && count[1] == 2 && len(which) != 1 {
+			t.Errorf("what lost its worker is run with %v", which)
+		}
+	}
+	if want := map[int]int{0: 1, 1: 2, 2: 1, 3: 1, 4: 1, 5: 1}; !maps.Equal(count, want) {
+		t.Errorf("run so often: %v", count)
+	}
+}
+
+// Tasks that wait together are interrupted together, and nobody waits for ever.
+func TestFleetTogetherInterrupted(t *testing.T) {
+	t.Parallel()
+	f := openFleet(t, nil, hosttest.Start(t, hosttest.Options{}))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var tasks []worker.Task
+	for range 5 {
+		tasks = append(tasks, worker.Task{ID: "app", Job: job(t, f)})
+	}
+	enough := errors.New("enough")
+	errs := f.DoAll(ctx, tasks, func(int, string, error) {}, func(ctx context.Context, _ *worker.Worker, which []int) []error {
+		cancel(enough)
+		<-ctx.Done()
+		return slices.Repeat([]error{context.Cause(ctx)}, len(which))
+	})
+	for i, err := range errs {
+		if !errors.Is(err, enough) {
+			t.Errorf("task %d ended with %v", i, err)
+		}
 	}
 }
 

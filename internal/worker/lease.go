@@ -5,14 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
 // lease is a slot of a worker for one build.
 type lease struct {
+	job    *Job
 	member *member
 	worker *Worker
 	cancel context.CancelCauseFunc
+	shared *shared // nil where it is alone
+}
+
+// Task is a build for a worker.
+type Task struct {
+	// ID names it in errors.
+	ID  string
+	Job *Job
+}
+
+// set is tasks that may share a solve; no two of them are one.
+type set struct{ _ byte }
+
+// shared is the solve of the tasks of a set that a worker got at one time. The
+// first of them runs it.
+type shared struct {
+	jobs  []*Job
+	ended chan struct{}
+	errs  []error
+	// released are the leases given back: the slots come free together, so that
+	// another set finds room for all of it.
+	released int
 }
 
 // Do runs a build on a worker as soon as one is free. When the worker is lost
@@ -28,14 +52,53 @@ type lease struct {
 // run must return once its context has ended and the worker's connection is
 // closed.
 func (f *Fleet) Do(ctx context.Context, j *Job, id string, moved func(from string, why error), run func(context.Context, *Worker) error) error {
-	a := &attempts{fleet: f, job: j, losses: map[int]int{}}
-	a.none = NoneError{Build: id, Hint: "look after the workers (`mage workers`) and what the build needs of memory and disk, then run the same command again: what was built is kept"}
+	return f.DoAll(ctx, []Task{{ID: id, Job: j}},
+		func(_ int, from string, why error) { moved(from, why) },
+		func(ctx context.Context, w *Worker, _ []int) []error { return []error{run(ctx, w)} })[0]
+}
+
+// DoAll does tasks as Do does one. Those that a worker gets at one time are run
+// together: run is given their places in the list, and returns an error for each
+// of those.
+func (f *Fleet) DoAll(ctx context.Context, tasks []Task, moved func(task int, from string, why error), run func(context.Context, *Worker, []int) []error) []error {
+	granted := make([]chan *lease, len(tasks))
+	place := map[*Job]int{}
+	together := &set{}
+	f.mu.Lock()
+	for i, t := range tasks {
+		place[t.Job] = i
+		t.Job.set = together
+		granted[i] = f.put(t.Job)
+	}
+	f.place()
+	f.mu.Unlock()
+	errs := make([]error, len(tasks))
+	var all sync.WaitGroup
+	for i, t := range tasks {
+		all.Go(func() {
+			errs[i] = f.do(ctx, t, granted[i], func(from string, why error) { moved(i, from, why) }, func(ctx context.Context, w *Worker, jobs []*Job) []error {
+				var list []int
+				for _, j := range jobs {
+					list = append(list, place[j])
+				}
+				return run(ctx, w, list)
+			})
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+// do runs a task that was put on the board.
+func (f *Fleet) do(ctx context.Context, t Task, granted chan *lease, moved func(from string, why error), run func(context.Context, *Worker, []*Job) []error) error {
+	a := &attempts{fleet: f, job: t.Job, losses: map[int]int{}}
+	a.none = NoneError{Build: t.ID, Hint: "look after the workers (`mage workers`) and what the build needs of memory and disk, then run the same command again: what was built is kept"}
 	for {
-		l, leaseCtx, err := f.acquire(ctx, j, id)
+		l, leaseCtx, err := f.acquire(ctx, t.Job, t.ID, granted)
 		if err != nil {
 			return err
 		}
-		err = attempt(leaseCtx, l.worker, run)
+		err = l.attempt(leaseCtx, run)
 		var lost *Lost
 		taken := false // with all of its worker
 		if cause := context.Cause(leaseCtx); err != nil && errors.As(cause, &lost) {
@@ -55,6 +118,37 @@ func (f *Fleet) Do(ctx context.Context, j *Job, id string, moved func(from strin
 			return err
 		}
 		moved(l.worker.Name, lost.Err)
+		f.mu.Lock()
+		t.Job.set = nil // it may have been another's fault
+		granted = f.put(t.Job)
+		f.place()
+		f.mu.Unlock()
+	}
+}
+
+// attempt runs the task of a lease, or waits until the first of those that share
+// the lease's solve has run it.
+func (l *lease) attempt(ctx context.Context, run func(context.Context, *Worker, []*Job) []error) error {
+	s := l.shared
+	if s == nil {
+		return attempt(ctx, l.worker, []*Job{l.job}, run)[0]
+	}
+	if s.jobs[0] == l.job {
+		s.end(attempt(ctx, l.worker, s.jobs, run))
+	}
+	<-s.ended
+	return s.errs[slices.Index(s.jobs, l.job)]
+}
+
+func (s *shared) end(errs []error) {
+	s.errs = errs
+	close(s.ended)
+}
+
+// abandon tells those that wait for the first of them that it does not run.
+func (l *lease) abandon(err error) {
+	if s := l.shared; s != nil && s.jobs[0] == l.job {
+		s.end(slices.Repeat([]error{err}, len(s.jobs)))
 	}
 }
 
@@ -115,14 +209,14 @@ func without(list []int, n int) []int {
 	return slices.DeleteFunc(slices.Clone(list), func(o int) bool { return o == n })
 }
 
-// attempt runs a build. Where it is interrupted, a daemon that hangs is not
-// waited for; where its worker is lost, the closed connection ends it.
-func attempt(ctx context.Context, w *Worker, run func(context.Context, *Worker) error) error {
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, w) }()
+// attempt runs builds. Where they are interrupted, a daemon that hangs is not
+// waited for; where their worker is lost, the closed connection ends them.
+func attempt(ctx context.Context, w *Worker, jobs []*Job, run func(context.Context, *Worker, []*Job) []error) []error {
+	done := make(chan []error, 1)
+	go func() { done <- run(ctx, w, jobs) }()
 	select {
-	case err := <-done:
-		return err
+	case errs := <-done:
+		return errs
 	case <-ctx.Done():
 	}
 	var lost *Lost
@@ -130,22 +224,25 @@ func attempt(ctx context.Context, w *Worker, run func(context.Context, *Worker) 
 		return <-done
 	}
 	select {
-	case err := <-done:
-		return err
+	case errs := <-done:
+		return errs
 	case <-time.After(3 * time.Second):
-		return context.Cause(ctx)
+		return slices.Repeat([]error{context.Cause(ctx)}, len(jobs))
 	}
 }
 
-// acquire waits for a slot.
-func (f *Fleet) acquire(ctx context.Context, j *Job, id string) (*lease, context.Context, error) {
-	leaseCtx, cancel := context.WithCancelCause(ctx)
+// put has a job wait for a slot, which comes through the channel. The caller holds
+// the lock, and places.
+func (f *Fleet) put(j *Job) chan *lease {
 	granted := make(chan *lease, 1)
-	f.mu.Lock()
 	f.waiting[j] = granted
 	f.board.Put(j)
-	f.place()
-	f.mu.Unlock()
+	return granted
+}
+
+// acquire waits for the slot of a job that was put on the board.
+func (f *Fleet) acquire(ctx context.Context, j *Job, id string, granted chan *lease) (*lease, context.Context, error) {
+	leaseCtx, cancel := context.WithCancelCause(ctx)
 	var deserted <-chan time.Time
 	for {
 		f.mu.Lock()
@@ -156,49 +253,55 @@ func (f *Fleet) acquire(ctx context.Context, j *Job, id string) (*lease, context
 		} else if deserted == nil {
 			deserted = time.After(grace)
 		}
+		var l *lease
 		select {
-		case l := <-granted:
-			l.cancel = cancel
-			f.mu.Lock()
-			l.member.leases[l] = struct{}{}
-			down := l.member.err
-			if down == nil && l.member.worker != l.worker {
-				down = &Lost{Worker: l.worker.Name, Err: errors.New("it was lost and is back, over a new connection")}
+		case l = <-granted:
+		case <-changed:
+			continue
+		case <-deserted:
+			if l = f.withdraw(j, granted); l == nil {
+				cancel(nil)
+				return nil, nil, f.desertion(j, id)
 			}
-			f.mu.Unlock()
-			if ctx.Err() != nil {
-				f.release(l)
-				return nil, nil, context.Cause(ctx)
-			}
-			if down != nil { // between the grant and now
-				cancel(down)
-			}
-			return l, leaseCtx, nil
 		case <-ctx.Done():
-			f.withdraw(j, granted)
+			l = f.withdraw(j, granted)
+		}
+		if l == nil {
 			cancel(nil)
 			return nil, nil, context.Cause(ctx)
-		case <-deserted:
-			f.withdraw(j, granted)
-			cancel(nil)
-			return nil, nil, f.desertion(j, id)
-		case <-changed:
 		}
+		l.cancel = cancel
+		f.mu.Lock()
+		l.member.leases[l] = struct{}{}
+		down := l.member.err
+		if down == nil && l.member.worker != l.worker {
+			down = &Lost{Worker: l.worker.Name, Err: errors.New("it was lost and is back, over a new connection")}
+		}
+		f.mu.Unlock()
+		if ctx.Err() != nil {
+			l.abandon(context.Cause(ctx))
+			f.release(l)
+			return nil, nil, context.Cause(ctx)
+		}
+		if down != nil { // between the grant and now
+			cancel(down)
+		}
+		return l, leaseCtx, nil
 	}
 }
 
-// withdraw takes a job back that has not been placed, or gives back the slot it
-// was placed on meanwhile.
-func (f *Fleet) withdraw(j *Job, granted chan *lease) {
+// withdraw takes a job back that has not been placed, or gives the slot it was
+// placed on meanwhile.
+func (f *Fleet) withdraw(j *Job, granted chan *lease) *lease {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.board.Remove(j)
 	delete(f.waiting, j)
 	select {
 	case l := <-granted:
-		f.board.Free(l.member.index)
-		f.place()
+		return l
 	default:
+		return nil
 	}
 }
 
@@ -213,16 +316,38 @@ func (f *Fleet) desertion(j *Job, id string) error {
 	return e
 }
 
-// place hands out free slots. The caller holds the lock.
+// place hands out free slots; what of a set goes to one worker now shares a solve.
+// The caller holds the lock.
 func (f *Fleet) place() {
+	type group struct {
+		*set
+		worker int
+	}
+	groups := map[group]*shared{}
+	var leases []*lease
 	for {
 		j, w, ok := f.board.Next()
 		if !ok {
-			return
+			break
 		}
-		m := f.members[w]
-		f.waiting[j] <- &lease{member: m, worker: m.worker}
-		delete(f.waiting, j)
+		l := &lease{job: j, member: f.members[w], worker: f.members[w].worker}
+		leases = append(leases, l)
+		if j.set == nil {
+			continue
+		}
+		g := group{j.set, w}
+		if groups[g] == nil {
+			groups[g] = &shared{ended: make(chan struct{})}
+		}
+		l.shared = groups[g]
+		l.shared.jobs = append(l.shared.jobs, j)
+	}
+	for _, l := range leases {
+		if l.shared != nil && len(l.shared.jobs) == 1 {
+			l.shared = nil
+		}
+		f.waiting[l.job] <- l
+		delete(f.waiting, l.job)
 	}
 }
 
@@ -231,6 +356,15 @@ func (f *Fleet) release(l *lease) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(l.member.leases, l)
-	f.board.Free(l.member.index)
+	slots := 1
+	if s := l.shared; s != nil {
+		if s.released++; s.released < len(s.jobs) {
+			return
+		}
+		slots = len(s.jobs)
+	}
+	for range slots {
+		f.board.Free(l.member.index)
+	}
 	f.place()
 }

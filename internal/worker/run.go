@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -14,18 +13,17 @@ import (
 	"syscall"
 	"time"
 
-	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/solver/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 )
 
 // RunRequest is one run of a published image on a worker.
@@ -94,7 +92,7 @@ func (e *RunError) Unwrap() error { return e.Err }
 // none.
 func (w *Worker) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 	r := &running{req: req, stdout: &beginning{limit: req.Output}, stderr: &beginning{limit: req.Output}}
-	_, err := w.Client.Build(ctx, solveOpt(), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	_, err := w.Client.Build(ctx, w.solveOpt(req.Ref), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		if err := r.do(ctx, c); err != nil {
 			return nil, err
 		}
@@ -190,6 +188,8 @@ func (r *running) start(ctx context.Context, c gateway.Client, image *ocispecs.I
 	ctr, err := c.NewContainer(ctx, gateway.NewContainerRequest{
 		Mounts:   []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: root}},
 		Platform: &pb.Platform{OS: r.req.Platform.OS, Architecture: r.req.Platform.Architecture, Variant: r.req.Platform.Variant},
+		// Most daemons would give it the host's own, with all that listens there.
+		NetMode: pb.NetMode_NONE,
 	})
 	if err != nil {
 		return fail(err)
@@ -263,7 +263,7 @@ func (r *running) wait(ctx context.Context, process gateway.ContainerProcess) er
 // bytes of the image's config. With a tag, it is what the tag names now.
 func (w *Worker) Config(ctx context.Context, ref string, p ocispecs.Platform) ([]byte, error) {
 	var raw []byte
-	_, err := w.Client.Build(ctx, solveOpt(), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	_, err := w.Client.Build(ctx, w.solveOpt(ref), "archmage", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		var err error
 		_, _, raw, err = c.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
 			LogName:  "config of " + ref,
@@ -280,12 +280,13 @@ func (w *Worker) Config(ctx context.Context, ref string, p ocispecs.Platform) ([
 	return raw, nil
 }
 
-// solveOpt lets the daemon log in to registries as this machine does.
-func solveOpt() client.SolveOpt {
-	docker := dockerconfig.LoadDefaultConfigFile(io.Discard)
-	return client.SolveOpt{Session: []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: authprovider.LoadAuthConfig(docker),
-	})}}
+// solveOpt lets the daemon log in to the registry of an image.
+func (w *Worker) solveOpt(ref string) client.SolveOpt {
+	repo, err := credential.OfRepository(ref)
+	if err != nil { // the daemon will refuse it
+		return client.SolveOpt{}
+	}
+	return client.SolveOpt{Session: []session.Attachable{w.Auth(repo)}}
 }
 
 // environment lays the variables over those of the image.

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/openssh"
 )
 
@@ -57,8 +58,10 @@ type Worker struct {
 
 	Client *client.Client
 
-	link  *openssh.Conn
-	pulse *pulse
+	link        *openssh.Conn
+	pulse       *pulse
+	credentials *credential.Store
+	plainHTTP   func(host string) bool
 
 	probing sync.Mutex
 	probed  map[string]bool // what Sift found out, by platform
@@ -97,6 +100,11 @@ type Options struct {
 	// Forwards bring ports of this machine to the loopback of ssh:// workers:
 	// those of registries that only this machine can reach.
 	Forwards []openssh.Forward
+	// Credentials gives the logins that the daemon may use; nil has none.
+	Credentials *credential.Store
+	// PlainHTTP reports whether a registry host may be spoken to over plain
+	// HTTP; nil means that only those on loopback may.
+	PlainHTTP func(host string) bool
 }
 
 // Connect opens the connection and asks the daemon who it is. The address must
@@ -163,6 +171,7 @@ func Connect(ctx context.Context, spec *config.Worker, address string, o Options
 	}
 	w.Name, w.Address, w.Slots, w.Push = spec.Name, address, spec.Slots, spec.Push
 	w.link, w.pulse, w.Unforwarded = link, beats, unforwarded
+	w.credentials, w.plainHTTP = o.Credentials, o.PlainHTTP
 	if w.Slots == 0 {
 		w.Slots = DefaultSlots
 	}

@@ -1,13 +1,12 @@
-package tasks
+package api
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/magefile/mage/mg"
 
 	"github.com/archmage-build/archmage/internal/build"
 	"github.com/archmage-build/archmage/internal/embedded"
@@ -24,14 +23,29 @@ import (
 
 // The exit codes of every task.
 const (
-	exitUsage       = 2   // usage or configuration
-	exitBuild       = 3   // a build failed
-	exitRegistry    = 4   // a registry refused, or a tag is in conflict
-	exitSmoke       = 5   // an image did not run as it should on a device
-	exitAudit       = 6   // an image is not what it should be
-	exitWorker      = 7   // no worker for a platform
-	exitInterrupted = 130 // Ctrl-C, or a lost terminal
+	ExitUsage       = 2   // usage or configuration
+	ExitBuild       = 3   // a build failed
+	ExitRegistry    = 4   // a registry refused, or a tag is in conflict
+	ExitSmoke       = 5   // an image did not run as it should on a device
+	ExitAudit       = 6   // an image is not what it should be
+	ExitWorker      = 7   // no worker for a platform
+	ExitHook        = 8   // a hook of the project stopped it
+	ExitInterrupted = 130 // Ctrl-C, or a lost terminal
 )
+
+// Error is what every function here returns. Its text is for people, with hints;
+// Unwrap gives the cause.
+type Error struct {
+	Code int
+	text string
+	err  error
+}
+
+func (e *Error) Error() string { return e.text }
+func (e *Error) Unwrap() error { return e.err }
+
+// ExitStatus is the code that mage ends with.
+func (e *Error) ExitStatus() int { return e.Code }
 
 var errInterrupted = errors.New("interrupted: everything was stopped; run the same command again to go on")
 
@@ -64,28 +78,44 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// exit says what went wrong and gives mage the code to end with. Mage itself
-// prints "Error: " and the text.
-func exit(ctx context.Context, s *ui.Streams, err error) error {
+// failure says what went wrong. What the configuration is refused for is shown
+// with its lines at once.
+func failure(ctx context.Context, s *ui.Streams, err error) error {
 	if err == nil {
 		return nil
 	}
 	var input *release.InputError
 	if errors.As(err, &input) {
+		text := ui.Count(input.Diags)
+		annotate(s, ui.Annotations(input.Diags)...)
 		if werr := ui.Diagnostics(s.Err, input.Diags, input.Sources); werr != nil {
-			return mg.Fatal(exitUsage, werr)
+			text = werr.Error()
 		}
-		return mg.Fatal(exitUsage, ui.Count(input.Diags))
+		return &Error{ExitUsage, text, err}
 	}
 	if ctx.Err() != nil {
 		var half *index.HalfMovedError
 		var open *index.UnsettledError
-		if errors.As(err, &half) || errors.As(err, &open) {
-			return mg.Fatal(exitInterrupted, ui.Error(s.Err.Palette, err))
+		if !errors.As(err, &half) && !errors.As(err, &open) {
+			err = context.Cause(ctx)
+			if errors.Is(err, errInterrupted) {
+				return &Error{ExitInterrupted, err.Error(), err}
+			}
 		}
-		return mg.Fatal(exitInterrupted, errInterrupted)
+		return &Error{ExitInterrupted, ui.Error(s.Err.Palette, err), err}
 	}
-	return mg.Fatal(code(err), ui.Error(s.Err.Palette, err))
+	annotate(s, ui.Annotation("archmage", err.Error()))
+	return &Error{code(err), ui.Error(s.Err.Palette, err), err}
+}
+
+// annotate shows errors on the page of a workflow's run.
+func annotate(s *ui.Streams, lines ...string) {
+	if os.Getenv("GITHUB_ACTIONS") != "true" {
+		return
+	}
+	for _, line := range lines {
+		fmt.Fprintln(s.Err, line) // GitHub reads both streams
+	}
 }
 
 // code classes an error. Where several builds failed for several reasons, the
@@ -101,6 +131,7 @@ func code(err error) int {
 		conflict *index.ConflictError
 		platform *index.PlatformError
 		finding  *release.AuditError
+		growth   *release.GrowthError
 		differs  *release.DifferenceError
 		proven   *smoke.NotProvenError
 		tagProof *release.TagProofError
@@ -113,20 +144,23 @@ func code(err error) int {
 		busy     *journal.BusyError
 		missing  *journal.NoRecordError
 		key      *sign.KeyError
+		hook     *release.HookError
 	)
 	switch {
+	case errors.As(err, &hook):
+		return ExitHook
 	case errors.As(err, &none), errors.As(err, &connect), errors.As(err, &compile), errors.As(err, &lost):
-		return exitWorker
+		return ExitWorker
 	case errors.As(err, &failed):
-		return exitBuild
+		return ExitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof), errors.As(err, &checked) && checked.Proof:
-		return exitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
-		return exitAudit
+		return ExitSmoke
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &growth), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
+		return ExitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &open), errors.As(err, &untag):
-		return exitRegistry
+		return ExitRegistry
 	case errors.As(err, &busy), errors.As(err, &missing), errors.As(err, &key):
-		return exitUsage
+		return ExitUsage
 	}
 	return 1
 }
