@@ -11,8 +11,8 @@ import (
 // Bounds of the search for instructions that not every CPU has.
 const (
 	maxWalked    = 64 << 20 // bytes of code of one file
-	maxFunctions = 400_000
-	maxExports   = 20_000
+	maxFunctions = 3000     // the nearest to where a program is entered
+	maxExports   = 1000     // functions of one library that are read
 )
 
 // walking bounds the memory of such searches: one at a time.
@@ -35,6 +35,10 @@ type walker struct {
 	seen  []uint64 // a bit a byte: an instruction begins there
 	funcs map[uint64]*function
 	queue []uint64
+	// shallow is set where functions are read without those that they call.
+	shallow, inside bool
+	// cut reports whether there were more functions than are read.
+	cut bool
 	// slots are places in data that the loader fills with addresses.
 	slots map[uint64]uint64
 	// variables are 16-byte blocks that hold what CPUID said.
@@ -70,8 +74,8 @@ func (f *elfFile) bareX86() *BareCode {
 		return nil
 	}
 	w := &walker{code: code, base: p.vaddr, off: p.off, seen: make([]uint64, len(code)/64+1), funcs: map[uint64]*function{}, variables: map[uint64]bool{}, slots: f.slots()}
-	exports := f.exports()
 	entry := f.entry
+	var exports []export
 	library := f.info.Type == elf.ET_DYN && (f.info.SoName != "" || f.info.Interp == "" && !f.pie)
 	if library {
 		entry = 0
@@ -83,12 +87,15 @@ func (f *elfFile) bareX86() *BareCode {
 	for _, at := range roots {
 		w.enter(at)
 	}
+	w.explore()
 	if library {
-		for _, at := range exports {
-			w.enter(at)
+		w.shallow = true
+		exports = f.exports()
+		for _, e := range exports {
+			w.enter(e.at)
+			w.explore()
 		}
 	}
-	w.explore()
 	w.judge()
 	if fn := w.reachBare(roots, !library); fn != nil || !library {
 		return f.bareAt(w, fn)
@@ -97,11 +104,16 @@ func (f *elfFile) bareX86() *BareCode {
 	// that was compiled for a newer CPU has such code all over.
 	var first *function
 	bare := 0
-	for _, at := range exports {
-		if fn := w.funcs[at]; fn != nil && !fn.asks && fn.bare != 0 {
-			if bare++; first == nil {
-				first = fn
-			}
+	for _, e := range exports {
+		fn := w.funcs[e.at]
+		if fn == nil || fn.asks || fn.bare == 0 {
+			continue
+		}
+		if name, _ := f.cstring(e.name, 256); forCPU.MatchString(name) {
+			continue
+		}
+		if bare++; first == nil {
+			first = fn
 		}
 	}
 	if bare < 3 || bare*12 < len(exports) {
@@ -131,15 +143,18 @@ func (f *elfFile) text() (prog, bool) {
 	return prog{}, false
 }
 
+// export is a function of a library, and the place of its name in the file.
+type export struct{ at, name uint64 }
+
 // exports are the functions that others may call, but those that a resolver
 // chooses.
-func (f *elfFile) exports() []uint64 {
-	var out []uint64
+func (f *elfFile) exports() []export {
+	var out []export
 	for _, s := range f.sections {
 		if s.typ != uint32(elf.SHT_DYNSYM) || f.info.Bits != 64 {
 			continue
 		}
-		raw, err := f.bytes(s.off, min(s.size, maxExports*24))
+		raw, err := f.bytes(s.off, min(s.size, maxTable/24*24))
 		if err != nil {
 			return nil
 		}
@@ -148,13 +163,13 @@ func (f *elfFile) exports() []uint64 {
 			if elf.ST_TYPE(raw[4]) != elf.STT_FUNC || f.order.Uint16(raw[6:]) == 0 || at == 0 || int(s.link) >= len(f.sections) {
 				continue
 			}
-			if name, _ := f.cstring(f.sections[s.link].off+uint64(f.order.Uint32(raw)), 256); !forCPU.MatchString(name) {
-				out = append(out, at)
+			out = append(out, export{at, f.sections[s.link].off + uint64(f.order.Uint32(raw))})
+			if len(out) >= maxExports {
+				return out
 			}
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 // forCPU are names of functions that their callers choose by the CPU, those of
@@ -192,7 +207,7 @@ func (f *elfFile) initialisers(w *walker) []uint64 {
 // slots reads the relocations of what lies in the file itself.
 // https://gitlab.com/x86-psABIs/x86-64-ABI (table of relocation types)
 func (f *elfFile) slots() map[uint64]uint64 {
-	const size, relative, most = 24, 8, 300_000
+	const size, relative, most = 24, 8, 20_000
 	out := map[uint64]uint64{}
 	for _, s := range f.sections {
 		if s.typ != uint32(elf.SHT_RELA) || s.flags&uint64(elf.SHF_ALLOC) == 0 {
@@ -226,7 +241,11 @@ func (w *walker) mark(at uint64) bool {
 
 // enter remembers that a function begins there.
 func (w *walker) enter(at uint64) {
-	if !w.has(at) || w.funcs[at] != nil || len(w.funcs) >= maxFunctions {
+	if !w.has(at) || w.funcs[at] != nil || w.shallow && w.inside {
+		return
+	}
+	if len(w.funcs) >= maxFunctions && !w.shallow {
+		w.cut = true
 		return
 	}
 	w.funcs[at] = &function{}
@@ -237,7 +256,9 @@ func (w *walker) explore() {
 	for len(w.queue) > 0 {
 		at := w.queue[0]
 		w.queue = w.queue[1:]
+		w.inside = true
 		w.function(w.funcs[at], at)
+		w.inside = false
 	}
 }
 
@@ -438,8 +459,11 @@ func (w *walker) reachBare(roots []uint64, program bool) *function {
 	return nil
 }
 
-// cpuid reports whether any function asks the CPU.
+// cpuid reports whether any function may ask the CPU.
 func (w *walker) cpuid() bool {
+	if w.cut {
+		return true
+	}
 	for _, fn := range w.funcs {
 		if fn.cpuid {
 			return true
