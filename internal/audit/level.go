@@ -38,6 +38,16 @@ func (j *judgment) level(r *reach.File, e *rootfs.ELF) {
 		}
 		j.reached(r, severity, "elf-level", "%s needs x86-64-v%d, the image is for %s", r.What, need, j.node.Platform)
 	}
+	if need, have := e.Bare, variantNumber(j.platform.Variant, 1); need != nil && need.Level > have && e.Architecture() == "amd64" && e.AMD64Level() <= have {
+		severity := Error
+		if r.OnPath {
+			severity = Warning // whether it is run is not known
+		}
+		f := j.finding(severity, "cpu-level", r.Path, r.Inode, "%s uses instructions of x86-64-v%d without asking the CPU, the image is for %s: an older CPU ends it with SIGILL", r.What, need.Level, j.node.Platform)
+		f.Evidence = append(f.Evidence, need.Where)
+		f.Chain = r.Chain
+		j.found.add(f)
+	}
 	if e.Architecture() == "arm64" {
 		need, _, _ := strings.Cut(e.GoSettings["GOARM64"], ",")
 		have := j.platform.Variant

@@ -37,6 +37,11 @@ func newToolchain(t testing.TB) *toolchain {
 			t.Fatal(err)
 		}
 	}
+	for name, text := range vectors {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return &toolchain{dir: dir, done: map[string]func() ([]byte, error){}}
 }
 

@@ -38,6 +38,9 @@ type ELF struct {
 	// Atomics is an instruction of ARMv8.1 that nothing guards, "" if none was
 	// found: "CASAL at 0x4005d0 in bump".
 	Atomics string
+	// Bare is an instruction above the x86-64 baseline that nothing guards, nil
+	// if none was found.
+	Bare *BareCode
 	// OS is the system that the header or a note names, as Go does; "" for
 	// Linux and for what names none.
 	OS string
@@ -88,7 +91,7 @@ var errNoELF = errors.New("it is no ELF file")
 
 // prog and section are the headers of both classes in one form.
 type prog struct {
-	typ              uint32
+	typ, flags       uint32
 	off, vaddr, size uint64 // size in the file
 	memory, align    uint64
 }
@@ -131,12 +134,13 @@ type elfFile struct {
 	order binary.ByteOrder
 	info  *ELF
 
-	phoff, shoff              uint64
+	phoff, shoff, entry       uint64
 	phentsize, phnum          int
 	shentsize, shnum, strtabs int
 	progs                     []prog
 	sections                  []section
 	names                     []byte
+	pie                       bool
 }
 
 func (f *elfFile) header(class elf.Class) error {
@@ -147,6 +151,7 @@ func (f *elfFile) header(class elf.Class) error {
 			return errNoELF
 		}
 		f.info.Bits, f.info.Machine, f.info.Type, f.info.Flags = 32, elf.Machine(h.Machine), elf.Type(h.Type), h.Flags
+		f.entry = uint64(h.Entry)
 		f.phoff, f.phentsize, f.phnum = uint64(h.Phoff), int(h.Phentsize), int(h.Phnum)
 		f.shoff, f.shentsize, f.shnum, f.strtabs = uint64(h.Shoff), int(h.Shentsize), int(h.Shnum), int(h.Shstrndx)
 	case elf.ELFCLASS64:
@@ -155,6 +160,7 @@ func (f *elfFile) header(class elf.Class) error {
 			return errNoELF
 		}
 		f.info.Bits, f.info.Machine, f.info.Type, f.info.Flags = 64, elf.Machine(h.Machine), elf.Type(h.Type), h.Flags
+		f.entry = h.Entry
 		f.phoff, f.phentsize, f.phnum = h.Phoff, int(h.Phentsize), int(h.Phnum)
 		f.shoff, f.shentsize, f.shnum, f.strtabs = h.Shoff, int(h.Shentsize), int(h.Shnum), int(h.Shstrndx)
 	default:
@@ -203,6 +209,9 @@ func (f *elfFile) details() error {
 	if goBuilt || len(f.sections) == 0 {
 		f.goBuild()
 	}
+	if f.info.Machine == elf.EM_X86_64 && f.info.Bits == 64 && f.info.Go == "" {
+		f.info.Bare = f.bareX86() // Go asks, unless GOAMD64 says otherwise
+	}
 	return nil
 }
 
@@ -217,14 +226,14 @@ func (f *elfFile) readProgs() error {
 			if err := f.read(at, &p); err != nil {
 				return errors.New("its program headers are not in it")
 			}
-			f.progs = append(f.progs, prog{typ: p.Type, off: uint64(p.Off), vaddr: uint64(p.Vaddr), size: uint64(p.Filesz), memory: uint64(p.Memsz), align: uint64(p.Align)})
+			f.progs = append(f.progs, prog{typ: p.Type, flags: p.Flags, off: uint64(p.Off), vaddr: uint64(p.Vaddr), size: uint64(p.Filesz), memory: uint64(p.Memsz), align: uint64(p.Align)})
 			continue
 		}
 		var p elf.Prog64
 		if err := f.read(at, &p); err != nil {
 			return errors.New("its program headers are not in it")
 		}
-		f.progs = append(f.progs, prog{typ: p.Type, off: p.Off, vaddr: p.Vaddr, size: p.Filesz, memory: p.Memsz, align: p.Align})
+		f.progs = append(f.progs, prog{typ: p.Type, flags: p.Flags, off: p.Off, vaddr: p.Vaddr, size: p.Filesz, memory: p.Memsz, align: p.Align})
 	}
 	return nil
 }

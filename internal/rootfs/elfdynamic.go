@@ -72,6 +72,8 @@ func (f *elfFile) dynamic(p prog) {
 		}
 		values[tag] = value
 	}
+	const pie = 0x08000000 // DF_1_PIE
+	f.pie = values[elf.DT_FLAGS_1]&pie != 0
 	strings, ok := f.offset(values[elf.DT_STRTAB])
 	if !ok {
 		return
