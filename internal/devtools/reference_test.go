@@ -2,6 +2,7 @@ package devtools
 
 import (
 	"bytes"
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,5 +85,18 @@ func TestVariables(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSVG(t *testing.T) {
+	t.Parallel()
+	got := SVG([]string{"$ a <b> & c", "\x1b[32mreleased\x1b[0m in \x1b[1m\x1b[33m4 s\x1b[39m\x1b[22m."})
+	for _, want := range []string{"$ a &lt;b&gt; &amp; c</text>", `<tspan class="g">released</tspan> in <tspan class="b y">4 s</tspan>.</text>`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
+		t.Error(err)
 	}
 }
