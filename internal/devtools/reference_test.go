@@ -3,6 +3,7 @@ package devtools
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,11 +63,11 @@ func TestVariables(t *testing.T) {
 		known = append(known, strings.Split(v[0], ", ")...)
 	}
 	listed := " " + strings.Join(known, " ") + " "
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+	read := func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "testdata" || strings.HasSuffix(d.Name(), "test") || d.Name() == "devtools") {
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasSuffix(d.Name(), "test") || d.Name() == "devtools") {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -82,7 +83,8 @@ func TestVariables(t *testing.T) {
 			}
 		}
 		return nil
-	})
+	}
+	err := errors.Join(filepath.WalkDir("../../internal", read), filepath.WalkDir("../../tasks", read))
 	if err != nil {
 		t.Fatal(err)
 	}
