@@ -16,10 +16,17 @@ import (
 )
 
 // Ctrl-C in the middle of a step ends the release and the step on the worker
-// within seconds, and no tag has moved.
+// within seconds, and no tag has moved: under mage, and in the command.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	binary, host, worker := compiled(t), embeddedtest.Registry(t), embeddedtest.Worker(t)
+	host, worker := embeddedtest.Registry(t), embeddedtest.Worker(t)
+	for name, binary := range map[string]string{"mage": compiled(t), "command": command(t)} {
+		// One after the other: the steps are told by what they run.
+		t.Run(name, func(t *testing.T) { interrupt(t, binary, host, worker.Address) })
+	}
+}
+
+func interrupt(t *testing.T, binary, host, worker string) {
 	dir := t.TempDir()
 	copyFile(t, embeddedtest.Busybox(t), filepath.Join(dir, "busybox"))
 	text := `target "app" {
@@ -37,7 +44,7 @@ EOT
 	}
 	cmd := exec.Command(binary, "release")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "BUILDKIT_HOST="+worker.Address, "BUILDKIT_PROGRESS=plain", "HOME="+dir)
+	cmd.Env = append(os.Environ(), "BUILDKIT_HOST="+worker, "BUILDKIT_PROGRESS=plain", "HOME="+dir)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (s remoteSource) Child(ctx context.Context, ref string, desc ocispecs.Descr
 	if err != nil {
 		return nil, err
 	}
-	_, raw, err := s.client.Manifest(ctx, at)
+	_, raw, err := s.client.Listed(ctx, at)
 	return raw, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -22,22 +23,26 @@ import (
 const compatibility = 20
 
 // solve runs a build whose image shall say that it was created at a time. nil
-// leaves that to BuildKit.
-func solve(ctx context.Context, c *client.Client, opt client.SolveOpt, created *time.Time, status chan *client.SolveStatus) (*client.SolveResponse, error) {
-	if created == nil {
-		return c.Solve(ctx, nil, opt, status)
-	}
+// leaves that to BuildKit. It reports whether the image was made, so that an error
+// is about what came after: attestations and the push.
+func solve(ctx context.Context, c *client.Client, opt client.SolveOpt, created *time.Time, status chan *client.SolveStatus) (resp *client.SolveResponse, made bool, err error) {
 	// The exporter has one time for layers and configuration. The result passes
 	// through here on its way to it, as buildx has it too.
 	frontend := opt.Frontend
-	return c.Build(ctx, opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	var passed atomic.Bool
+	resp, err = c.Build(ctx, opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		// These are the build's own, and the caches to read from.
-		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: frontend, FrontendOpt: c.BuildOpts().Opts})
+		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: frontend, FrontendOpt: c.BuildOpts().Opts, Evaluate: true})
+		if err == nil && created != nil {
+			err = date(res.Metadata, *created)
+		}
 		if err != nil {
 			return nil, err
 		}
-		return res, date(res.Metadata, *created)
+		passed.Store(true)
+		return res, nil
 	}, status)
+	return resp, passed.Load(), err
 }
 
 // date writes the time into every image configuration of a result. The exporter

@@ -25,8 +25,8 @@ import (
 )
 
 // Together groups builds that a worker may be asked for in one solve: those of one
-// target that differ in nothing but the platform, wait for no other build and have
-// no attestations. In one solve the context is sent once, and exported once.
+// target that differ in nothing but the platform, wait for no other build, have no
+// attestations and are pushed, not written to files. In one solve the context is sent once, and exported once.
 func Together(builds []*plan.Build, o Options) [][]*plan.Build {
 	type group struct {
 		builds []*plan.Build
@@ -57,7 +57,7 @@ func Together(builds []*plan.Build, o Options) [][]*plan.Build {
 // withoutPlatform is what BuildKit will be asked for b apart from its platform,
 // nil where it has to be asked for b alone.
 func withoutPlatform(b *plan.Build, o Options) *client.SolveOpt {
-	if len(b.Needs) > 0 {
+	if len(b.Needs) > 0 || len(b.Target.Outputs) > 0 || b.Repository == "" {
 		return nil
 	}
 	var out client.SolveOpt
@@ -87,7 +87,7 @@ type Outcome struct {
 // digest, as Solve does one. One that fails does not stop the others.
 func SolveAll(ctx context.Context, w *worker.Worker, builds []*plan.Build, bases map[string]Base, d *Display, o Options) []Outcome {
 	out := make([]Outcome, len(builds))
-	if len(builds) == 1 || carried(w, builds[0]) {
+	if len(builds) == 1 || carried(w, builds[0].Repository) {
 		var all sync.WaitGroup
 		for i, b := range builds {
 			all.Go(func() { out[i].Result, out[i].Err = Solve(ctx, w, b, bases, d, o) })
@@ -134,35 +134,35 @@ func (t *together) solve(ctx context.Context, d *Display) {
 		return
 	}
 	var readings []*inputs.Reading
+	var repositories, names []string
 	for _, p := range t.parts {
-		readings = append(readings, p.reading)
+		readings, names = append(readings, p.reading), append(names, p.build.PlatformName())
+		repositories = append(repositories, p.reading.Repositories(ctx)...)
 	}
 	if err := inputs.Watch(opt, readings...); err != nil {
 		t.fail(func(*plan.Build) error { return err })
 		return
 	}
+	opt.Session = append(opt.Session, t.worker.Auth(logins(first, opt, repositories, t.options)...))
 	frontend := opt.Frontend
-	var names []string
-	for _, p := range t.parts {
-		names = append(names, p.build.PlatformName())
-	}
 	opt.FrontendAttrs["platform"] = strings.Join(names, ",")
-	s := d.startAll(first.Target.Name, t.worker.Name)
-	resp, err := t.worker.Client.Build(ctx, *opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		return t.each(ctx, c, frontend)
-	}, s.channel)
-	s.wait()
-	for _, p := range t.parts {
-		if p.err == nil {
-			p.err = err
-		}
-	}
-	var pushedAll map[string]ocispecs.Descriptor
+	resp, s, err := push(ctx, t.worker, first, false, t.options, func() (*client.SolveResponse, *stream, bool, error) {
+		s := d.startAll(first.Target.Name, t.worker.Name)
+		defer s.wait()
+		made := false
+		resp, err := t.worker.Client.Build(ctx, *opt, "", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+			res, err := t.each(ctx, c, frontend)
+			made = err == nil
+			return res, err
+		}, s.channel)
+		return resp, s, made, err
+	})
+	var images map[string]ocispecs.Descriptor
 	if err == nil {
-		pushedAll, err = t.pushed(ctx, first.Repository, resp.ExporterResponse)
+		images, err = t.pushed(ctx, first.Repository, resp.ExporterResponse)
 	}
 	for _, p := range t.parts {
-		p.end(ctx, t, s, pushedAll, err)
+		p.end(ctx, t, s, images, err)
 	}
 }
 
@@ -178,6 +178,9 @@ func (t *together) each(ctx context.Context, c gateway.Client, frontend string) 
 	results := make([]*gateway.Result, len(t.parts))
 	var all sync.WaitGroup
 	for i, p := range t.parts {
+		if p.err != nil {
+			continue // in an attempt before
+		}
 		all.Go(func() {
 			attrs := maps.Clone(c.BuildOpts().Opts)
 			attrs["platform"], attrs["multi-platform"] = p.build.PlatformName(), "true"
@@ -246,7 +249,7 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 	case p.err != nil:
 		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false, t.options)
 	case err != nil:
-		p.outcome.Err = err
+		p.outcome.Err = ofBuild(err, p.build)
 	default:
 		unreadable = p.reading.Unreadable()
 	}
@@ -260,4 +263,15 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 		steps, cached := s.counts(name)
 		p.outcome.Result = &Result{Descriptor: desc, Inputs: p.reading.Sent(), Changed: p.reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(t.began)}
 	}
+}
+
+// ofBuild makes the error of a solve of several one of them's.
+func ofBuild(err error, b *plan.Build) error {
+	var own *Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	out := *own
+	out.Build = b.ID()
+	return &out
 }

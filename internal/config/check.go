@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -63,6 +65,9 @@ func (t *Target) Check() hcl.Diagnostics {
 		if _, err := ParseAnnotation(a); a != "" && err != nil {
 			fail(t.Where("annotations", a), "Invalid annotation", "%s", Sentence(err))
 		}
+	}
+	if t.Index != nil && !slices.Contains([]string{"auto", IndexAlways}, *t.Index) {
+		fail(t.Where("index", ""), "Invalid index", "index is \"auto\" (a single image without attestations is published without an index) or \"always\"; %q is neither.", *t.Index)
 	}
 	if t.Network != nil && !slices.Contains([]string{"", "default", "host", "none"}, *t.Network) {
 		fail(t.Where("network", ""), "Invalid network", "The network mode %q is none of default, host and none.", *t.Network)
@@ -290,8 +295,21 @@ var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
 func (d *Device) checkReach() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	d.PullTimeout = duration(d.Body, "pull_timeout", d.PullTimeoutText, 10*time.Minute, &diags)
+	d.ConnectTimeout = duration(d.Body, "connect_timeout", d.ConnectTimeoutText, 0, &diags)
+	d.Silence = duration(d.Body, "silence", d.SilenceText, 0, &diags)
 	fail := func(attr, summary, format string, args ...any) {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
+	}
+	if d.Path != "" {
+		name := path.Base(d.Path)
+		switch known := slices.Contains([]string{"docker", "podman", "nerdctl"}, name); {
+		case !path.IsAbs(d.Path):
+			fail("path", "Path that is not absolute", "%q must be the whole path of the runtime's program on the device, such as \"/opt/bin/docker\".", d.Path)
+		case d.Runtime == "" && known:
+			d.Runtime = name
+		case d.Runtime == "":
+			fail("path", "Unknown runtime", "What %q is cannot be told by its name; add runtime = \"docker\", \"podman\" or \"nerdctl\".", d.Path)
+		}
 	}
 	if d.HostKey != "" && !fingerprint.MatchString(d.HostKey) {
 		fail("host_key", "Invalid host key", "%q is no fingerprint. Write it as `ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub` prints it on the device: \"SHA256:…\".", d.HostKey)
@@ -303,16 +321,22 @@ func (d *Device) checkReach() hcl.Diagnostics {
 		for _, a := range []struct {
 			name string
 			set  bool
-		}{{"host_key", d.HostKey != ""}, {"accept_new", d.AcceptNew}, {"lend_credentials", d.LendCredentials}} {
+		}{{"host_key", d.HostKey != ""}, {"accept_new", d.AcceptNew}, {"lend_credentials", d.LendCredentials},
+			{"connect_timeout", d.ConnectTimeoutText != ""}, {"silence", d.SilenceText != ""}} {
 			if a.set {
 				fail(a.name, "Attribute without SSH", "%s is for devices that are reached over SSH; device %q is not.", a.name, d.Name)
 			}
 		}
 	}
-	if d.Worker != "" && (d.Runtime != "" || len(d.RunArgs) > 0) {
-		attr := "runtime"
-		if d.Runtime == "" {
-			attr = "run_args"
+	if d.Worker != "" && (d.Runtime != "" || len(d.RunArgs) > 0 || d.Sudo || d.Path != "") {
+		attr := "run_args"
+		switch {
+		case d.Path != "":
+			attr = "path"
+		case d.Sudo:
+			attr = "sudo"
+		case d.Runtime != "":
+			attr = "runtime"
 		}
 		fail(attr, "Worker with a container runtime", "Device %q runs its containers in BuildKit, which takes no %s.", d.Name, attr)
 	}
@@ -402,6 +426,9 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 // Loopback is oci.Loopback.
 func Loopback(host string) bool { return oci.Loopback(host) }
 
+// IndexAlways is the value of Target.Index that publishes an index in any case.
+const IndexAlways = "always"
+
 // tagPattern is the grammar of the distribution specification:
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 var tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
@@ -410,33 +437,15 @@ func checkTag(tag string) error {
 	if strings.HasPrefix(tag, "-") {
 		return fmt.Errorf("the tag %q begins with a dash", tag)
 	}
-	if scheme, rest, ok := strings.Cut(tag, "://"); ok {
-		return fmt.Errorf("the tag %q begins with a scheme; a reference has none: write %q without %s://", tag, rest, scheme)
-	}
 	if name, _, ok := strings.Cut(tag, "@"); ok {
 		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one: write %q", tag, name)
 	}
-	_, err := reference.ParseNormalizedNamed(tag)
-	if fixed := lowercased(tag); err != nil && fixed != tag {
-		if _, err := reference.ParseNormalizedNamed(fixed); err == nil {
-			return fmt.Errorf("%q is no image reference, as names have no capitals: write %q", tag, fixed)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%q is no image reference: %w; write registry.example/name:tag", tag, err)
+	_, err := oci.ParseReference(tag)
+	var e *oci.ReferenceError
+	if errors.As(err, &e) {
+		return fmt.Errorf("%w; %s", err, e.Hint())
 	}
 	return nil
-}
-
-// lowercased is a reference with its name in small letters; a tag may have capitals.
-func lowercased(ref string) string {
-	i := strings.LastIndexByte(ref, '/')
-	name, version, tagged := strings.Cut(ref[i+1:], ":")
-	fixed := strings.ToLower(ref[:i+1] + name)
-	if tagged {
-		fixed += ":" + version
-	}
-	return fixed
 }
 
 func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnostics) []ocispecs.Platform {

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/distribution/reference"
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // checkSources checks the images that a target is made of, and refuses what
@@ -19,8 +21,10 @@ func (t *Target) checkSources() hcl.Diagnostics {
 		if source == "" {
 			continue
 		}
-		if _, err := reference.ParseNormalizedNamed(source); err != nil {
-			fail(t.Where("sources", source), "Invalid source", "%q is no image reference: %s. Write registry.example/name:tag or registry.example/name@sha256:….", source, err)
+		_, err := oci.ParseReference(source)
+		var e *oci.ReferenceError
+		if errors.As(err, &e) {
+			fail(t.Where("sources", source), "Invalid source", "%s; %s", err, e.Hint()+".")
 		}
 	}
 	for _, o := range t.Overrides {

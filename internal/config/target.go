@@ -49,6 +49,9 @@ type Target struct {
 	// Sources are images that others pushed, of which the index is made; a
 	// target with sources is not built.
 	Sources []string `json:"sources,omitempty" hcl:"sources,optional" cty:"sources"`
+	// Index is "auto" or "always": whether a single image without attestations
+	// is published as it is, as bake does, or in an index. nil is auto.
+	Index *string `json:"index,omitempty" hcl:"index,optional" cty:"index"`
 
 	// Overrides are the `platform` blocks, Prepare and Smokes ours too.
 	Overrides []*PlatformOverride `json:"-"`
@@ -165,6 +168,7 @@ func (t *Target) Merge(o *Target) {
 	replace(&t.NoCache, o.NoCache)
 	replace(&t.Network, o.Network)
 	replace(&t.ShmSize, o.ShmSize)
+	replace(&t.Index, o.Index)
 	if o.Description != "" {
 		t.Description = o.Description
 	}

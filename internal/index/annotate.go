@@ -77,7 +77,7 @@ func (d *Draft) annotate(a Annotation) error {
 		set(&d.Index.Annotations, a)
 	case LevelIndexDescriptor:
 		switch a.Key {
-		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired, annotationRefs:
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired, annotationRefs, annotationPlain:
 			return wrap(errors.New("the draft needs this key itself; use another"))
 		}
 		set(&d.Descriptor.Annotations, a)

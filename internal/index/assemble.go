@@ -58,6 +58,10 @@ type Assembly struct {
 	// StripAttestations leaves SBOMs and provenance out. They are kept
 	// otherwise, each right after its image.
 	StripAttestations bool
+	// Index makes an index of a single image too. Otherwise one that was built,
+	// and has no attestations, is published as it is, as bake does: some services
+	// take no index.
+	Index bool
 }
 
 // Assemble makes the draft index of a target from children that are in a
@@ -84,7 +88,8 @@ func Assemble(ctx context.Context, client *registry.Client, dir string, a Assemb
 		return nil, err
 	}
 
-	d := &Draft{Target: a.Target, sources: map[digest.Digest]string{}, store: s}
+	built := !slices.ContainsFunc(ordered, func(c Child) bool { return c.Ref != "" })
+	d := &Draft{mayBePlain: built && !a.Index, Target: a.Target, sources: map[digest.Digest]string{}, store: s}
 	d.Index = newIndex(ocispecs.MediaTypeImageIndex)
 	if a.Docker {
 		d.Index = newIndex(oci.MediaTypeDockerManifestList)
@@ -230,7 +235,7 @@ func (s store) read(ctx context.Context, client *registry.Client, a Assembly, ch
 			return part{}, wrap(err)
 		}
 		stated := image
-		if desc, raw, err = client.Manifest(ctx, ref); err != nil {
+		if desc, raw, err = client.Listed(ctx, ref); err != nil {
 			return part{}, wrap(err)
 		}
 		if err := sameBytes(stated, desc); err != nil {
@@ -318,7 +323,7 @@ func (s store) readAttestations(ctx context.Context, client *registry.Client, ch
 		if err != nil {
 			return nil, err
 		}
-		got, raw, err := client.Manifest(ctx, ref)
+		got, raw, err := client.Listed(ctx, ref)
 		if err != nil {
 			return nil, err
 		}

@@ -186,7 +186,7 @@ func TestDockerMediaTypes(t *testing.T) {
 	repo := registrytest.Serve(t) + "/hello"
 	image := registrytest.Push(t, repo, registrytest.Spec{Config: ocispecs.Image{Platform: platform(t, "linux/amd64")}, Docker: true})
 	children := []index.Child{{Repository: repo, Digest: image.Pushed.Digest, Platform: platform(t, "linux/amd64")}}
-	d, err := index.Assemble(t.Context(), client, dir, index.Assembly{Target: "hello", Platforms: parse(t, asked[:1]), Children: children, Docker: true})
+	d, err := index.Assemble(t.Context(), client, dir, index.Assembly{Target: "hello", Platforms: parse(t, asked[:1]), Children: children, Docker: true, Index: true})
 	if err != nil {
 		t.Fatal(err)
 	}

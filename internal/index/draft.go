@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -26,29 +27,37 @@ const (
 	annotationSources = "io.github.archmage-build.sources"
 	// annotationRepaired is a JSON list of Repaired.
 	annotationRepaired = "io.github.archmage-build.repaired"
+	// annotationPlain allows that a single image is published without an index.
+	annotationPlain = "io.github.archmage-build.plain"
 	// annotationRefs is a JSON list of the tags that children were resolved
 	// from.
 	annotationRefs = "io.github.archmage-build.refs"
 )
 
-// Draft is an index on disk that was not pushed yet.
+// Draft is an index on disk that was not pushed yet, or a single image that shall
+// be published without one.
 type Draft struct {
 	// Target is the target it is the index of.
 	Target string
-	// Descriptor names the index. Its annotations are those of the level
-	// index-descriptor.
+	// Descriptor names the index, or the manifest of an image without one. The
+	// annotations of an index are those of the level index-descriptor.
 	Descriptor ocispecs.Descriptor
-	// Raw is the exact bytes of the index.
+	// Raw is the exact bytes of what Descriptor names.
 	Raw []byte
-	// Index is Raw, decoded.
+	// Index lists the images and attestations: Raw, decoded, or of an image
+	// without an index the one that would hold it.
 	Index ocispecs.Index
 
-	base     digest.Digest
-	sources  map[digest.Digest]string
-	repaired []Repaired
-	refs     []string
-	store    store
+	base       digest.Digest
+	sources    map[digest.Digest]string
+	repaired   []Repaired
+	refs       []string
+	mayBePlain bool
+	store      store
 }
+
+// Plain reports whether the draft is a single image, without an index.
+func (d *Draft) Plain() bool { return oci.IsManifest(d.Descriptor.MediaType) }
 
 // Open reads the draft of a target from a layout directory. Its manifests are
 // verified against their digests.
@@ -110,8 +119,16 @@ func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{Target: target, Raw: raw, store: s}
-	if err := json.Unmarshal(raw, &d.Index); err != nil {
+	d := &Draft{Target: target, Raw: raw, store: s, mayBePlain: desc.Annotations[annotationPlain] != ""}
+	if oci.IsManifest(desc.MediaType) {
+		only := desc
+		only.Annotations = nil
+		d.Index = newIndex(ocispecs.MediaTypeImageIndex)
+		if desc.MediaType == oci.MediaTypeDockerManifest {
+			d.Index = newIndex(oci.MediaTypeDockerManifestList)
+		}
+		d.Index.Manifests = append(d.Index.Manifests, only)
+	} else if err := json.Unmarshal(raw, &d.Index); err != nil {
 		return nil, s.damaged(fmt.Sprintf("the index of %q", target), err)
 	}
 	d.base = digest.Digest(desc.Annotations[annotationBase])
@@ -132,7 +149,7 @@ func (s store) open(target string, desc ocispecs.Descriptor) (*Draft, error) {
 	d.Descriptor.Annotations = nil
 	for key, value := range desc.Annotations {
 		switch key {
-		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired, annotationRefs:
+		case ocispecs.AnnotationRefName, annotationBase, annotationSources, annotationRepaired, annotationRefs, annotationPlain:
 		default:
 			if d.Descriptor.Annotations == nil {
 				d.Descriptor.Annotations = map[string]string{}
@@ -151,11 +168,14 @@ func (d *Draft) save(blobs ...[]byte) error {
 		return fmt.Errorf("encoding the index of %q: %w", d.Target, err)
 	}
 	d.Raw = raw
-	d.Descriptor.MediaType = d.Index.MediaType
-	d.Descriptor.Digest = digest.FromBytes(raw)
-	d.Descriptor.Size = int64(len(raw))
+	d.Descriptor = ocispecs.Descriptor{
+		MediaType: d.Index.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), Annotations: d.Descriptor.Annotations,
+	}
 	if d.base == "" {
 		d.base = d.Descriptor.Digest
+	}
+	if manifest, ok := d.single(blobs); ok {
+		d.Descriptor, d.Raw = d.Index.Manifests[0], manifest
 	}
 	sources, err := json.Marshal(d.sources)
 	if err != nil {
@@ -174,6 +194,9 @@ func (d *Draft) save(blobs ...[]byte) error {
 		}
 		desc.Annotations[annotationRepaired] = string(repaired)
 	}
+	if d.mayBePlain {
+		desc.Annotations[annotationPlain] = "true"
+	}
 	if len(d.refs) > 0 {
 		refs, err := json.Marshal(d.refs)
 		if err != nil {
@@ -185,6 +208,39 @@ func (d *Draft) save(blobs ...[]byte) error {
 		desc.Annotations[key] = value
 	}
 	return d.store.commit(desc, append(blobs, raw))
+}
+
+// single gives the manifest of the draft's only image where nothing is lost
+// without an index: no attestation, no annotation, no platform that the image's
+// config does not state. Blobs are those that are not in the layout yet.
+func (d *Draft) single(blobs [][]byte) (manifest []byte, ok bool) {
+	if !d.mayBePlain || len(d.Index.Manifests) != 1 || len(d.Index.Annotations) > 0 || len(d.Descriptor.Annotations) > 0 {
+		return nil, false
+	}
+	only := d.Index.Manifests[0]
+	if len(only.Annotations) > 0 || isAttestation(only) || only.Platform == nil {
+		return nil, false
+	}
+	get := func(want digest.Digest) []byte {
+		for _, b := range blobs {
+			if digest.FromBytes(b) == want {
+				return b
+			}
+		}
+		b, _ := d.store.blob(want) // without it, there is an index
+		return b
+	}
+	manifest = get(only.Digest)
+	var m ocispecs.Manifest
+	if json.Unmarshal(manifest, &m) != nil {
+		return nil, false
+	}
+	config, err := configPlatform(get(m.Config.Digest))
+	if err != nil || oci.PlatformConflict(config, *only.Platform) != "" ||
+		config.OSVersion != only.Platform.OSVersion || !slices.Equal(config.OSFeatures, only.Platform.OSFeatures) {
+		return nil, false
+	}
+	return manifest, true
 }
 
 func newIndex(mediaType string) ocispecs.Index {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -92,6 +93,7 @@ func ResolveAll(ctx context.Context, client *registry.Client, refs []string) ([]
 type resolver struct {
 	client    *registry.Client
 	ref, repo string
+	top       digest.Digest // of what the reference points to
 	found     []Child
 }
 
@@ -102,9 +104,16 @@ func (r *resolver) bad(format string, args ...any) error {
 // walk finds the images at a reference, through indexes. stated is how an
 // index names it, nil for the reference itself.
 func (r *resolver) walk(ctx context.Context, at string, stated *ocispecs.Descriptor, depth int) error {
-	desc, raw, err := r.client.Manifest(ctx, at)
+	get := r.client.Manifest
+	if stated != nil {
+		get = r.client.Listed
+	}
+	desc, raw, err := get(ctx, at)
 	if registry.IsNotFound(err) && stated != nil {
-		return r.bad("its index names %s, which the registry does not have; push it again", stated.Digest)
+		return r.missing(ctx, *stated)
+	}
+	if err == nil && stated == nil {
+		r.top = desc.Digest
 	}
 	if err != nil {
 		return fmt.Errorf("resolving source %q: %w", r.ref, err)
@@ -130,6 +139,18 @@ func (r *resolver) walk(ctx context.Context, at string, stated *ocispecs.Descrip
 		return r.entries(ctx, raw, depth)
 	}
 	return r.bad("it is %s, and an index is made of images; name an image or an OCI index", kindOf(desc.MediaType))
+}
+
+// missing reports an image that an index names and the registry does not have.
+func (r *resolver) missing(ctx context.Context, stated ocispecs.Descriptor) error {
+	what := stated.Digest.String()
+	if p := stated.Platform; p != nil && p.Architecture != "" {
+		what = fmt.Sprintf("%s (%s)", format(*p), what)
+	}
+	if now, err := r.client.Head(ctx, r.ref); err == nil && now.Digest != r.top {
+		return r.bad("its index named %s, which the registry does not have, and it points to another index by now (%s); run the same command again", what, now.Digest)
+	}
+	return r.bad("its index names %s, which the registry does not have; push it again, or if this is a mirror or a cache, name the registry that it is a copy of", what)
 }
 
 // entries walks an index and gives its attestations to the images that they

@@ -32,7 +32,11 @@ func Sign(ctx context.Context, client *registry.Client, d *Draft, repositories [
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(client.Jobs())
 	for _, repo := range repositories {
-		for _, desc := range append(d.Children(), d.Descriptor) {
+		all := d.Children()
+		if !d.Plain() {
+			all = append(all, d.Descriptor)
+		}
+		for _, desc := range all {
 			g.Go(func() error {
 				if err := signOne(gctx, client, repo, desc.Digest, signer); err != nil {
 					return fmt.Errorf("signing target %q, %s: %w", d.Target, repo+"@"+desc.Digest.String(), err)

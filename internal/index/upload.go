@@ -53,6 +53,10 @@ func upload(ctx context.Context, client *registry.Client, d *Draft, repo string)
 	if err != nil {
 		return err
 	}
+	if d.Plain() { // it is its own only child
+		_, err := complete(ctx, client, d, repo, false)
+		return err
+	}
 	have, err := exists(ctx, client, repo, d.Descriptor.Digest)
 	if err != nil && !denied(err) {
 		return err

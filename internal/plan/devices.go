@@ -9,6 +9,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
+	"github.com/archmage-build/archmage/internal/oci"
 )
 
 // checkDevices refuses demands of require_devices that no run could meet, and
@@ -16,6 +17,7 @@ import (
 // none.
 func (p *planner) checkDevices() {
 	p.checkDemands()
+	p.checkAddresses()
 	for _, t := range p.plan.Published() {
 		for i, s := range t.Spec.Smokes {
 			if len(t.Tags) > 0 && !p.served(t, s) {
@@ -28,6 +30,28 @@ func (p *planner) checkDevices() {
 		if !slices.ContainsFunc(all, func(t *config.Target) bool { return p.uses(d, t) }) {
 			p.warn(d.Where("platform"), "Device that proves nothing",
 				"No target has a smoke block that device %q can run. Give a target that is built for it one, such as smoke { command = [\"--version\"] }, or remove the device.", d.Name)
+		}
+	}
+}
+
+// checkAddresses refuses registries that the devices' runtimes cannot name.
+func (p *planner) checkAddresses() {
+	if !p.plan.Release.Prove {
+		return
+	}
+	for _, t := range p.plan.Published() {
+		for i, tag := range t.Tags {
+			if !oci.IPv6Registry(Host(tag.Repository)) {
+				continue
+			}
+			for _, d := range p.plan.Devices {
+				if d.Worker != "" || !slices.ContainsFunc(t.Spec.Smokes, func(s *config.Smoke) bool { return p.serves(d, t.declaredPlatforms(), s) }) {
+					continue
+				}
+				p.fail(t.Spec.Where("tags", t.Spec.Tags[min(i, len(t.Spec.Tags)-1)]), "IPv6 address as registry",
+					"Device %q would have to pull %s, and container runtimes (Docker 20.10 and podman 4.3 among them) take no IPv6 address in a reference. Give the registry a name, in DNS or /etc/hosts, and write that.", d.Name, tag)
+				return
+			}
 		}
 	}
 }

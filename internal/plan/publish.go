@@ -16,13 +16,13 @@ const library = "docker.io/library/"
 func (p *Plan) CheckPublish() hcl.Diagnostics {
 	diags := p.checkLibrary(hcl.DiagError)
 	for _, t := range p.Targets {
-		if len(t.Tags) > 0 || t.Linked {
+		if len(t.Tags) > 0 || !t.Published() {
 			continue
 		}
 		diags = append(diags, &hcl.Diagnostic{
 			Severity: hcl.DiagError,
 			Summary:  "Target without tags",
-			Detail:   fmt.Sprintf("Target %q has no tags, so there is no registry to push it to. Add tags = [\"registry.example/%s:1\"], or leave it out with -targets.", t.Name, strings.ToLower(t.Name)),
+			Detail:   fmt.Sprintf("Target %q has no tags, so there is no registry to push it to. Add tags = [\"registry.example/%s:1\"], write files instead (output = [\"type=oci,dest=FILE\"]), or leave it out with -targets.", t.Name, strings.ToLower(t.Name)),
 			Subject:  t.Spec.Where("tags", ""),
 		})
 	}

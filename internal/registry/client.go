@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -230,9 +231,10 @@ func familiarHost(name string) string { return oci.RegistryName(name) }
 // splitHost returns the host and path of a repository or reference, normalised
 // as Docker does: "alpine" is docker.io and library/alpine.
 func splitHost(ref string) (reference.Named, error) {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return nil, fmt.Errorf("reading reference %q: %w; write HOST/REPOSITORY:TAG in lower case, the tag of letters, digits, \"_\", \".\" and \"-\", and not beginning with \".\" or \"-\"", ref, err)
+	named, err := oci.ParseReference(ref)
+	var e *oci.ReferenceError
+	if errors.As(err, &e) {
+		return nil, fmt.Errorf("%w; %s", err, e.Hint())
 	}
 	return named, nil
 }

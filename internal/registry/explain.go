@@ -228,6 +228,10 @@ func quotaHint(host string, until time.Time) string {
 
 // root is the innermost error's text, without the request that met it.
 func root(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) { // the library's error of several schemes does not unwrap
+		err = op
+	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}

@@ -39,6 +39,25 @@ func (c *Client) Manifest(ctx context.Context, ref string) (ocispecs.Descriptor,
 	}, got.Manifest, nil
 }
 
+// Listed is Manifest for one that an index of the same repository names. A cache
+// or mirror may have the index a moment before what is in it, so one that is
+// missing is asked for some more times.
+func (c *Client) Listed(ctx context.Context, ref string) (ocispecs.Descriptor, []byte, error) {
+	ctx = c.operation(ctx)
+	wait := c.backoff
+	for look := 1; ; look++ {
+		desc, raw, err := c.Manifest(ctx, ref)
+		if look == looks || !IsNotFound(err) || !budgetOf(ctx).wait(ctx, wait) {
+			return desc, raw, err
+		}
+		wait *= 2
+	}
+}
+
+// looks is how often a manifest that an index names is asked for where it is
+// missing: with the usual backoff, for three and a half seconds.
+const looks = 4
+
 // Blob returns a blob of the repository of ref, verified against the
 // descriptor's digest and size. More than limit bytes are refused before
 // anything is read.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -306,5 +307,27 @@ func TestHostileAddresses(t *testing.T) {
 	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("%d requests reached somebody else", n)
+	}
+}
+
+// A cache that has an index may get what is in it a moment later.
+func TestListedIsLookedForAgain(t *testing.T) {
+	t.Parallel()
+	for missing, found := range map[int]bool{0: true, 2: true, 3: true, 4: false} {
+		f := &faulty{next: memory(), path: "/manifests/sha256:", method: http.MethodGet, faults: slices.Repeat([]func(http.ResponseWriter){says(http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")}, missing)}
+		repo := serve(t, f) + "/hello"
+		c := newTestClient(t, nil, Options{})
+		raw := []byte(`{"schemaVersion":2,"manifests":[]}`)
+		ref := repo + "@" + digest.FromBytes(raw).String()
+		if err := c.PutManifest(t.Context(), ref, ocispecs.MediaTypeImageIndex, raw); err != nil {
+			t.Fatal(err)
+		}
+		_, got, err := c.Listed(t.Context(), ref)
+		if found != (err == nil && string(got) == string(raw)) || !found && !IsNotFound(err) {
+			t.Errorf("missing %d times: %v", missing, err)
+		}
+		if want := int64(min(missing+1, looks)); f.asked.Load() != want {
+			t.Errorf("missing %d times: asked %d times", missing, f.asked.Load())
+		}
 	}
 }

@@ -95,7 +95,9 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			drain(resp)
 		}
-		r.pauses.tell(req.URL.Host, wait)
+		if many || said {
+			r.pauses.tell(req.URL.Host, wait)
+		}
 		if !left.wait(req.Context(), wait) {
 			if ctxErr := req.Context().Err(); ctxErr != nil {
 				return nil, ctxErr

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
@@ -82,6 +83,7 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 			Target:            t.Name,
 			Docker:            p.Release.MediaTypes == "docker",
 			StripAttestations: p.Release.Attestations == "strip",
+			Index:             t.Spec.Index != nil && *t.Spec.Index == config.IndexAlways,
 		}
 		if err := w.children(ctx, t, tr, client, &a); err != nil {
 			return err
@@ -98,7 +100,11 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 	}
 	for i, t := range p.Published() {
 		d := drafts[i]
-		w.say("assembled %s: %s, %s", t.Name, count(len(d.Children()), "platform"), short(d.Descriptor.Digest))
+		if d.Plain() {
+			w.say("assembled %s: one image, published without an index, %s", t.Name, short(d.Descriptor.Digest))
+		} else {
+			w.say("assembled %s: %s, %s", t.Name, count(len(d.Children()), "platform"), short(d.Descriptor.Digest))
+		}
 		for _, r := range d.Repaired() {
 			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s (%d attestations of the old one left out)", t.Name, r.Platform, r.To, r.From, r.Attestations))
 		}

@@ -208,7 +208,7 @@ func (w *Workspace) showProbes(out *ui.Stream, probes []probe) error {
 			fmt.Fprintf(out, "%s %s\n", out.Bad(p.Kind+" "+p.Name+":"), ui.CleanLines(p.Detail))
 		}
 		if p.Hint != "" {
-			fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(out.Commands.In(p.Hint)))
+			fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(p.Hint)))
 		}
 	}
 	return nil

@@ -129,6 +129,8 @@ type planTargetJSON struct {
 	ArchTags []string        `json:"archTags,omitempty"`
 	Needs    []string        `json:"needs,omitempty"`
 	Builds   []planBuildJSON `json:"builds"`
+	// Outputs are the files that it is written to, as type:path.
+	Outputs []string `json:"outputs,omitempty"`
 	// Sources are the images that it is made of, instead of builds.
 	Sources []string `json:"sources,omitempty"`
 }
@@ -156,6 +158,9 @@ func planView(p *plan.Plan) planJSON {
 		tj := planTargetJSON{Name: t.Name, Linked: t.Linked, Tags: []string{}, Builds: []planBuildJSON{}, Sources: t.Sources}
 		for _, tag := range t.Tags {
 			tj.Tags = append(tj.Tags, tag.String())
+		}
+		for _, o := range t.Outputs {
+			tj.Outputs = append(tj.Outputs, o.Type+":"+o.Dest)
 		}
 		if !t.Linked {
 			tj.ArchTags = archTags(p, t)
@@ -185,6 +190,17 @@ func planView(p *plan.Plan) planJSON {
 		out.Targets = append(out.Targets, tj)
 	}
 	return out
+}
+
+// showWrites tells what of a target goes to files, or nowhere.
+func (w *Workspace) showWrites(t *plan.Target) {
+	out := w.Streams.Out
+	for _, o := range t.Outputs {
+		fmt.Fprintf(out, "%s is written to %s (%s)\n", out.Bold(t.Name), o.Dest, o.Type)
+	}
+	if len(t.Outputs) == 0 && !t.Linked {
+		fmt.Fprintf(out, "%s is built and goes nowhere (cacheonly)\n", out.Bold(t.Name))
+	}
 }
 
 func (w *Workspace) showPlan(p *plan.Plan) error {
@@ -226,9 +242,13 @@ func (w *Workspace) showPlan(p *plan.Plan) error {
 	}
 	fmt.Fprintln(out)
 	for _, t := range p.Targets {
+		if len(t.Outputs) > 0 || !t.Published() {
+			w.showWrites(t)
+		}
 		switch {
 		case t.Linked:
 			fmt.Fprintf(out, "%s is built for others, not published\n", out.Bold(t.Name))
+		case !t.Published():
 		case len(t.Tags) == 0:
 			fmt.Fprintf(out, "%s has no tags: %s\n", out.Bold(t.Name), out.Warn("it cannot be released"))
 		default:

@@ -43,7 +43,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		r.Stuck = slices.Clone(last.Stuck)
 	}
 	for _, t := range p.Targets {
-		tr := &journal.Target{Name: t.Name, Linked: t.Linked}
+		tr := &journal.Target{Name: t.Name, Linked: !t.Published()}
 		for _, tag := range t.Tags {
 			tr.Tags = append(tr.Tags, tag.String())
 		}

@@ -33,6 +33,12 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		}
 		defer run.close()
 		run.reuse, run.push, run.proving = o.Reuse, o.PushOptions, true
+		if len(p.Published()) == 0 {
+			if err := run.steps(ctx, stepBuild); err != nil {
+				return err
+			}
+			return w.showWritten(p, run.record)
+		}
 		if err := run.steps(ctx, steps...); err != nil {
 			return err
 		}

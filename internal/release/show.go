@@ -53,6 +53,21 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 	return t.Write(w.Streams.Err)
 }
 
+// showWritten is the end of a release that publishes no image.
+func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
+	files := 0
+	for _, t := range p.Targets {
+		files += len(t.Outputs)
+	}
+	r.Finish()
+	if err := r.Save(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s written; no target is published as an image\n",
+		w.Streams.Err.Good("built"), ui.Duration(time.Since(w.opened)), count(files, "output"))
+	return nil
+}
+
 // showReleased is the end of a release: the table for people and a summary, a
 // line a tag for machines.
 func (w *Workspace) showReleased(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o Results) error {

@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/archmage-build/archmage/internal/config"
-	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -183,6 +182,7 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
+		diags = append(diags, w.checkOutputs(p)...)
 	}
 	if err := w.judge(c, diags); err != nil {
 		return nil, nil, err
@@ -239,9 +239,9 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		Credentials: credential.New(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Credentials: w.logins(), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
 		Waiting: func(p registry.Wait) {
-			w.say("registry %s wants fewer requests: going on in %s", p.Host, ui.Duration(p.Duration))
+			w.say("registry %s asks for a pause: going on in %s", p.Host, ui.Duration(p.Duration))
 		},
 	})
 }

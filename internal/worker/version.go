@@ -8,15 +8,16 @@ import (
 )
 
 // oldest is the BuildKit that a release needs: attestations came with v0.11,
-// the rewriting of timestamps with v0.13, and what a daemon does not know it
-// passes over in silence.
-const oldest = "v0.13.0"
+// the rewriting of timestamps with v0.13, which until v0.13.2 changed the layers
+// of base images too (https://github.com/moby/buildkit/issues/4746). What a daemon
+// does not know it passes over in silence.
+const oldest = "v0.13.2"
 
 // versionError says that a daemon is too old.
 type versionError struct{ version string }
 
 func (e *versionError) Error() string {
-	return fmt.Sprintf("its BuildKit (%s) is too old; v0.13 or newer is needed", e.version)
+	return fmt.Sprintf("its BuildKit (%s) is too old; %s or newer is needed", e.version, oldest)
 }
 
 // checkVersion refuses a daemon that is too old. One without a version is
