@@ -49,7 +49,7 @@ func Picture(ctx context.Context, dir, file string, command ...string) error {
 	if len(lines) > shownLines {
 		lines = lines[len(lines)-shownLines:]
 	}
-	return os.WriteFile(file, []byte(SVG(append([]string{"$ " + typed}, lines...))), 0o644) //nolint:gosec // documentation is for all
+	return os.WriteFile(file, []byte(SVG(append([]string{"$ " + typed}, lines...))), 0o644)
 }
 
 // sgr matches the escape sequences that select colours, which are the only ones

@@ -80,7 +80,7 @@ func (w *Workspace) writeReport(v *view.Report, output string) (string, error) {
 	path := output
 	if path == "" {
 		path = w.path("reports", v.Release+".html")
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // like the records beside it
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return "", fmt.Errorf("writing the report: %w", err)
 		}
 	} else if !filepath.IsAbs(path) {

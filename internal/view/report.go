@@ -84,7 +84,8 @@ type Timeline struct {
 	Rows                  []Row
 }
 
-// Lane, Bar and Mark are parts of the picture; Row says the same as text.
+// Lane is a place in the picture, Bar what ran there, Mark a time below it; Row
+// says the same as text.
 type (
 	Lane struct {
 		Name string
