@@ -48,7 +48,7 @@ func TestVersionOrder(t *testing.T) {
 				version += "-rc." + strconv.Itoa(i)
 			}
 			floating := []string{fmt.Sprintf("%s%d.%d", prefix, v[0], v[1]), fmt.Sprintf("%s%d", prefix, v[0]), "latest"}
-			target := &plan.Target{Name: "app", Spec: &config.Target{Name: "app"}}
+			target := &plan.Target{Name: "app", Image: true, Spec: &config.Target{Name: "app"}}
 			for _, name := range append([]string{version}, floating...) {
 				target.Tags = append(target.Tags, plan.Tag{Repository: repository, Name: name})
 			}
