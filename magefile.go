@@ -45,6 +45,11 @@ func Compile(ctx context.Context) error {
 // Reference writes docs/targets.md, docs/tasks.md and docs/targets.schema.json from the source.
 func Reference() error { return devtools.Reference(".") }
 
+// Picture records a release of the sample in a terminal, for README; it needs tmux.
+func Picture(ctx context.Context) error {
+	return devtools.Picture(ctx, ".", "docs/release.svg", "go", "tool", "mage", "release")
+}
+
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

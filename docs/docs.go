@@ -7,3 +7,8 @@ import _ "embed"
 //
 //go:embed audit.md
 var Audit string
+
+// Devices is docs/devices.md.
+//
+//go:embed devices.md
+var Devices string

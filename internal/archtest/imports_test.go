@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"plan", "journal"},
 	{"config"},
 	{"openssh"},
-	{"credential", "embedded", "sign", "ui", "archtest", "docs"},
+	{"credential", "embedded", "sign", "ui", "view", "archtest", "docs"},
 	{"oci"}, // what all see alike
 }
 

@@ -2,6 +2,7 @@ package build
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -23,6 +24,7 @@ func Join(errs []error) error {
 		})
 		if i < 0 {
 			copied := *e
+			copied.Step = platformStep.ReplaceAllString(e.Step, "[")
 			out = append(out, &copied)
 			continue
 		}
@@ -40,6 +42,10 @@ func alike(a, b *Error) bool {
 	return target == other && instruction(a.Step) == instruction(b.Step) && a.Source == b.Source && a.Hint == b.Hint &&
 		a.Err.Error() == b.Err.Error() && sameLines(a.Log, b.Log)
 }
+
+// platformStep is the platform before a step that was solved with those of others;
+// the error names the builds already.
+var platformStep = regexp.MustCompile(`^\[[a-z0-9]+/[a-z0-9/]+(?:->[a-z0-9/]+)? `)
 
 // instruction is a step without the stage, the platform and the number before it:
 // builds in one solve share steps, which have the name that one of them gave.

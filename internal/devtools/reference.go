@@ -24,7 +24,7 @@ func Reference(root string) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		if err := os.WriteFile(filepath.Join(root, "docs", name), pages[name], 0o644); err != nil { //nolint:gosec // documentation is for all
+		if err := os.WriteFile(filepath.Join(root, "docs", name), pages[name], 0o644); err != nil {
 			return fmt.Errorf("writing the reference: %w", err)
 		}
 	}

@@ -2,6 +2,8 @@ package devtools
 
 import (
 	"bytes"
+	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +55,8 @@ func TestReferenceExplains(t *testing.T) {
 
 var looksUp = regexp.MustCompile(`(?i)(?:getenv|lookupenv)\("([A-Z_]+)"\)`)
 
-// Variables that the program reads are in the reference.
+// Variables that the program reads are in the reference, but for those between it
+// and the programs that it compiles from parts.
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	var known []string
@@ -61,11 +64,11 @@ func TestVariables(t *testing.T) {
 		known = append(known, strings.Split(v[0], ", ")...)
 	}
 	listed := " " + strings.Join(known, " ") + " "
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+	read := func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "testdata" || strings.HasSuffix(d.Name(), "test") || d.Name() == "devtools") {
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "parts" || strings.HasSuffix(d.Name(), "test") || d.Name() == "devtools") {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -81,8 +84,22 @@ func TestVariables(t *testing.T) {
 			}
 		}
 		return nil
-	})
+	}
+	err := errors.Join(filepath.WalkDir("../../internal", read), filepath.WalkDir("../../tasks", read))
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSVG(t *testing.T) {
+	t.Parallel()
+	got := SVG([]string{"$ a <b> & c", "\x1b[32mreleased\x1b[0m in \x1b[1m\x1b[33m4 s\x1b[39m\x1b[22m."})
+	for _, want := range []string{"$ a &lt;b&gt; &amp; c</text>", `<tspan class="g">released</tspan> in <tspan class="b y">4 s</tspan>.</text>`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
+		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 // packages are the system parts that tests run, by Debian's names.
 var packages = []string{
+	"chromium",
 	"bash-completion", // completion, typed into real shells
 	"zsh",             //
 	"binfmt-support",  // registers the emulators

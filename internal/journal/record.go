@@ -156,8 +156,9 @@ type Child struct {
 	// Steps of the Dockerfile and how many came from the cache.
 	Steps  int `json:"steps"`
 	Cached int `json:"cached"`
-	// Seconds the build took.
-	Seconds float64 `json:"seconds"`
+	// Began is when it was built; Seconds is how long that took.
+	Began   time.Time `json:"began,omitzero"`
+	Seconds float64   `json:"seconds"`
 	// Inputs is the digest of what it was built from; Complete reports whether
 	// it covers everything. BuildPlatform is the worker's own platform, which is
 	// one of the inputs.

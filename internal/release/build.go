@@ -352,6 +352,7 @@ func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res 
 		Platform: b.PlatformName(), Repository: b.Repository,
 		Digest: res.Descriptor.Digest, MediaType: res.Descriptor.MediaType, Size: res.Descriptor.Size,
 		Worker: w.Name, Native: w.Builds(b.Platform),
+		Began: time.Now().Add(-res.Duration).UTC().Truncate(time.Millisecond),
 		Steps: res.Steps, Cached: res.Cached, Seconds: res.Duration.Round(time.Millisecond).Seconds(),
 		Inputs: res.Inputs.Digest, Complete: complete, BuildPlatform: config.FormatPlatform(w.Host),
 	})

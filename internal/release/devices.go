@@ -31,6 +31,8 @@ type deviceView struct {
 	Error    string `json:"error,omitempty"`
 	Remedy   string `json:"remedy,omitempty"`
 
+	reason string // Error without the device
+
 	err error
 }
 
@@ -192,16 +194,26 @@ func (w *Workspace) showDevices(views []deviceView) error {
 	}
 	for _, v := range views {
 		if v.Facts != nil && len(v.Facts.Masks) > 0 {
-			fmt.Fprintf(out, "%s %s has %s (QEMU's binfmt handlers), which let a binary for the wrong processor run unnoticed\n", out.Warn("note:"), v.Name, count(len(v.Facts.Masks), "emulator"))
+			paragraph(out, "note:", fmt.Sprintf("%s has %s (QEMU's binfmt handlers), which let a binary for the wrong processor run unnoticed", v.Name, count(len(v.Facts.Masks), "emulator")))
 		}
 		if v.Error != "" {
-			fmt.Fprintf(out, "%s %s\n", out.Bold(v.Name+":"), ui.Clean(v.Error))
+			paragraph(out, v.Name+":", v.reason)
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
+				paragraph(out, "hint:", out.Commands.In(v.Remedy))
 			}
 		}
 	}
 	return nil
+}
+
+// paragraph writes a text behind its heading, on a terminal in lines that fit.
+func paragraph(out *ui.Stream, heading, text string) {
+	lines := []string{ui.Clean(text)}
+	indent := len(heading) + 1
+	if out.IsTerminal() {
+		lines = ui.Wrap(lines[0], out.Width()-indent)
+	}
+	fmt.Fprintf(out, "%s %s\n", out.Bold(heading), strings.Join(lines, "\n"+strings.Repeat(" ", indent)))
 }
 
 // wipeDevices removes images of the matrix from the devices.

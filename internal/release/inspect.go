@@ -80,6 +80,10 @@ func (o *InspectOptions) check() error {
 
 // Explain prints what the documentation says of a check.
 func (w *Workspace) Explain(id string) error {
+	if text, ok := explainVerdict(id); ok {
+		_, err := io.WriteString(w.Streams.Out, text)
+		return err
+	}
 	text, err := audit.Explain(id)
 	if err != nil {
 		return usage("Unknown check", err)

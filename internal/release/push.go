@@ -61,7 +61,7 @@ func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.
 	if err := run.steps(ctx, stepUpload, stepProve, stepSign, stepPromote, stepVerify); err != nil {
 		return err
 	}
-	return w.showReleased(p, r, Results{})
+	return w.showReleased(ctx, p, client, r, Results{})
 }
 
 // UncheckedError reports a draft that must not be pushed as it is.

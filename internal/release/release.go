@@ -42,7 +42,7 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		if err := run.steps(ctx, steps...); err != nil {
 			return err
 		}
-		return w.showReleased(p, run.record, o.Results)
+		return w.showReleased(ctx, p, client, run.record, o.Results)
 	})
 }
 

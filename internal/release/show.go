@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
+	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/ui"
 )
 
@@ -72,7 +74,8 @@ func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record, o Results) erro
 
 // showReleased is the end of a release: the table for people and a summary, a
 // line a tag for machines.
-func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record, o Results) error {
+func (w *Workspace) showReleased(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o Results) error {
+	w.keepReport(ctx, p, client, r)
 	if err := w.builtTable(r); err != nil {
 		return err
 	}
@@ -112,16 +115,34 @@ func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record, o Results) err
 	}
 	w.detail("stages", w.stages())
 	w.detail("record", w.relative(w.path("releases", r.ID+".json")))
+	w.detail("report", w.relative(w.path("reports", r.ID+".html")))
 	if r.Smoke != nil {
 		w.detail("logs", w.relative(w.path("smoke")))
 	}
 	return w.handOver(p, r, o)
 }
 
+// keepReport writes the page of a release that was just made. The tags have moved,
+// so what goes wrong is only said.
+func (w *Workspace) keepReport(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) {
+	v, err := w.reportOf(ctx, p, client, r)
+	if err == nil {
+		_, err = w.writeReport(v, "")
+	}
+	if err != nil {
+		w.status.Warn(fmt.Sprintf("the report was not written: %v", err))
+	}
+}
+
 // detail is a line of the summary.
 func (w *Workspace) detail(name, text string) {
 	out := w.Streams.Err
-	fmt.Fprintf(out, "  %s%s %s\n", out.Faint(name), strings.Repeat(" ", max(0, 8-len(name))), ui.Clean(text))
+	lines := []string{ui.Clean(text)}
+	indent := max(8, len(name)) + 3
+	if out.IsTerminal() {
+		lines = ui.Wrap(lines[0], out.Width()-indent)
+	}
+	fmt.Fprintf(out, "  %s%s %s\n", out.Faint(name), strings.Repeat(" ", max(0, 8-len(name))), strings.Join(lines, "\n"+strings.Repeat(" ", indent)))
 }
 
 // archTags are the tags of single platforms that a target gets.

@@ -16,6 +16,7 @@ import (
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
+	"github.com/archmage-build/archmage/internal/smoke"
 	"github.com/archmage-build/archmage/internal/ui"
 )
 
@@ -84,6 +85,19 @@ func TestVersionOrder(t *testing.T) {
 	}
 	if refused < 1000 {
 		t.Errorf("only %d of 10000 releases kept a tag where it was", refused)
+	}
+}
+
+// Every verdict has its explanation.
+func TestExplainVerdicts(t *testing.T) {
+	t.Parallel()
+	for _, v := range []smoke.Verdict{smoke.Skipped, smoke.Passed, smoke.Emulated, smoke.NotProven, smoke.Unreachable, smoke.WrongPlatform, smoke.PullFailed, smoke.Failed, smoke.TimedOut} {
+		if text, ok := explainVerdict(strings.ReplaceAll(string(v), " ", "-")); !ok || !strings.Contains(text, string(v)+"\n\nA verdict of a device: ") {
+			t.Errorf("%s: %q", v, text)
+		}
+	}
+	if _, ok := explainVerdict("setuid"); ok {
+		t.Error("a check of the audit is no verdict")
 	}
 }
 

@@ -175,9 +175,10 @@ func (w *Workspace) showWorkers(view workersView) error {
 			fmt.Fprintf(out, "  and emulates %s\n", strings.Join(v.Emulated, ", "))
 		}
 		if v.Error != "" {
-			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
+			fmt.Fprintln(out)
+			paragraph(out, v.Name+":", v.Error)
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
+				paragraph(out, "hint:", out.Commands.In(v.Remedy))
 			}
 		}
 	}

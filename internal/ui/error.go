@@ -35,7 +35,7 @@ func Hints(err error) []string {
 	var walk func(error)
 	walk = func(err error) {
 		for err != nil {
-			if r, ok := err.(hinted); ok { //nolint:errorlint // this is the walk that errors.As does
+			if r, ok := err.(hinted); ok {
 				if hint := strings.TrimSpace(r.Remedy()); hint != "" {
 					if !seen[hint] {
 						seen[hint] = true
@@ -44,7 +44,7 @@ func Hints(err error) []string {
 					return
 				}
 			}
-			switch e := err.(type) { //nolint:errorlint // as above
+			switch e := err.(type) { //nolint:errorlint // this is the walk that errors.As does
 			case interface{ Unwrap() error }:
 				err = e.Unwrap()
 			case interface{ Unwrap() []error }:

@@ -242,3 +242,22 @@ func cut(text string, width int) string {
 	}
 	return cells.Truncate(head, width-len(tail), ellipsis) + tail
 }
+
+// Wrap breaks text at blanks into lines of at most width columns; a word that is
+// wider has its own.
+func Wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case cells.StringWidth(line)+1+cells.StringWidth(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}

@@ -18,7 +18,7 @@ import (
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.release(), a.build(), a.assemble(), a.annotate(), a.push(), a.smoke(), a.rollback(), a.reproduce(),
-		a.plan(), a.inspect(), a.releases(), a.explain(),
+		a.plan(), a.inspect(), a.releases(), a.report(), a.explain(),
 		a.workers(), a.devices(), a.doctor(), a.wipe(), a.up(), a.down(),
 		a.start(),
 	}
@@ -245,6 +245,19 @@ func (a *app) releases() *cobra.Command {
 		return api.Releases(ctx, api.ReleasesOptions{Project: a.project, JSON: json})
 	})
 	c.Flags().BoolVar(&json, "json", false, jsonUsage)
+	return c
+}
+
+func (a *app) report() *cobra.Command {
+	o := &api.ReportOptions{}
+	c := a.verb("look", "report [RELEASE]", "Write one HTML page of a release", a.words(api.ReleaseNames, 1), func(ctx context.Context, words []string) error {
+		o.Project = a.project
+		if len(words) > 0 {
+			o.Release = words[0]
+		}
+		return api.Report(ctx, *o)
+	})
+	c.Flags().StringVarP(&o.Output, "output", "o", "", "the file to write, instead of one in .archmage/reports")
 	return c
 }
 
