@@ -157,7 +157,12 @@ type Device struct {
 	// PlatformName is what the device runs; left out: asked of the device.
 	PlatformName string `hcl:"platform,optional"`
 	// Runtime is docker, podman or nerdctl; left out: the first found.
-	Runtime  string   `hcl:"runtime,optional"`
+	Runtime string `hcl:"runtime,optional"`
+	// Path is where the runtime's program lies on the device; left out: in PATH,
+	// or where such programs usually are.
+	Path string `hcl:"path,optional"`
+	// Sudo runs the runtime as root, by sudo and without a question.
+	Sudo     bool     `hcl:"sudo,optional"`
 	Optional bool     `hcl:"optional,optional"`
 	RunArgs  []string `hcl:"run_args,optional"`
 	// AcceptNew trusts the host key of a device that known_hosts does not hold
@@ -171,12 +176,19 @@ type Device struct {
 	LendCredentials bool `hcl:"lend_credentials,optional"`
 	// PullTimeoutText bounds the pull of one image; left out: 10m.
 	PullTimeoutText string `hcl:"pull_timeout,optional"`
+	// ConnectTimeoutText bounds the connection and each question; left out: 15s.
+	ConnectTimeoutText string `hcl:"connect_timeout,optional"`
+	// SilenceText is how long the device may send nothing at all; left out: what
+	// ssh_config says, or 1m.
+	SilenceText string `hcl:"silence,optional"`
 
 	Body hcl.Body `hcl:",body"`
 
 	// Platform is PlatformName, normalised, or nil.
 	Platform    *ocispecs.Platform
 	PullTimeout time.Duration
+	// ConnectTimeout and Silence are 0 where they were left out.
+	ConnectTimeout, Silence time.Duration
 }
 
 // Release is the `release` block: the rules of a release.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -251,8 +252,21 @@ var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
 func (d *Device) checkReach() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	d.PullTimeout = duration(d.Body, "pull_timeout", d.PullTimeoutText, 10*time.Minute, &diags)
+	d.ConnectTimeout = duration(d.Body, "connect_timeout", d.ConnectTimeoutText, 0, &diags)
+	d.Silence = duration(d.Body, "silence", d.SilenceText, 0, &diags)
 	fail := func(attr, summary, format string, args ...any) {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
+	}
+	if d.Path != "" {
+		name := path.Base(d.Path)
+		switch known := slices.Contains([]string{"docker", "podman", "nerdctl"}, name); {
+		case !path.IsAbs(d.Path):
+			fail("path", "Path that is not absolute", "%q must be the whole path of the runtime's program on the device, such as \"/opt/bin/docker\".", d.Path)
+		case d.Runtime == "" && known:
+			d.Runtime = name
+		case d.Runtime == "":
+			fail("path", "Unknown runtime", "What %q is cannot be told by its name; add runtime = \"docker\", \"podman\" or \"nerdctl\".", d.Path)
+		}
 	}
 	if d.HostKey != "" && !fingerprint.MatchString(d.HostKey) {
 		fail("host_key", "Invalid host key", "%q is no fingerprint. Write it as `ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub` prints it on the device: \"SHA256:…\".", d.HostKey)
@@ -264,16 +278,22 @@ func (d *Device) checkReach() hcl.Diagnostics {
 		for _, a := range []struct {
 			name string
 			set  bool
-		}{{"host_key", d.HostKey != ""}, {"accept_new", d.AcceptNew}, {"lend_credentials", d.LendCredentials}} {
+		}{{"host_key", d.HostKey != ""}, {"accept_new", d.AcceptNew}, {"lend_credentials", d.LendCredentials},
+			{"connect_timeout", d.ConnectTimeoutText != ""}, {"silence", d.SilenceText != ""}} {
 			if a.set {
 				fail(a.name, "Attribute without SSH", "%s is for devices that are reached over SSH; device %q is not.", a.name, d.Name)
 			}
 		}
 	}
-	if d.Worker != "" && (d.Runtime != "" || len(d.RunArgs) > 0) {
-		attr := "runtime"
-		if d.Runtime == "" {
-			attr = "run_args"
+	if d.Worker != "" && (d.Runtime != "" || len(d.RunArgs) > 0 || d.Sudo || d.Path != "") {
+		attr := "run_args"
+		switch {
+		case d.Path != "":
+			attr = "path"
+		case d.Sudo:
+			attr = "sudo"
+		case d.Runtime != "":
+			attr = "runtime"
 		}
 		fail(attr, "Worker with a container runtime", "Device %q runs its containers in BuildKit, which takes no %s.", d.Name, attr)
 	}

@@ -71,6 +71,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type Store struct {
 	getenv func(string) string
 	files  []string
+	own    func(host string) Login
 }
 
 // New returns a store of the places of Docker and podman: the variable
@@ -85,6 +86,14 @@ func New(getenv func(string) string) *Store {
 // OfFiles returns a store of files in Docker's form, the first to be asked first.
 func OfFiles(files ...string) *Store { return &Store{files: files} }
 
+// WithOwn returns the store with what own gives for a host of this machine's
+// counting before everything else; a Login that was not found is passed over.
+func (s *Store) WithOwn(own func(host string) Login) *Store {
+	with := *s
+	with.own = own
+	return &with
+}
+
 // Lookup returns the login for a registry ("ghcr.io") or a repository
 // ("ghcr.io/acme/app"). The first place with an entry that fits counts, and in it
 // the entry of the longest name: the repository, a namespace that it lies in, the
@@ -95,6 +104,11 @@ func (s *Store) Lookup(name string) (Login, error) {
 		return Login{}, nil
 	}
 	keys := prefixes(name)
+	if s.own != nil {
+		if l := s.own(keys[len(keys)-1]); l.Found() {
+			return l, nil
+		}
+	}
 	sources, err := s.sources()
 	for _, src := range sources {
 		l, err := src.lookup(keys)

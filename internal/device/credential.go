@@ -26,6 +26,7 @@ for m in "$XDG_RUNTIME_DIR" /dev/shm /run/shm; do
 done
 [ -n "$lent" ] || { echo 'no directory in memory to keep a credential in (XDG_RUNTIME_DIR, /dev/shm)' >&2; exit 72; }
 trap 'rm -rf "$lent"' EXIT
+ln -s "${DOCKER_CONFIG:-$HOME/.docker}/contexts" "$lent/contexts"
 cat >"$lent/config.json" <<'%[1]s'
 %[2]s
 %[1]s
@@ -33,7 +34,7 @@ cat >"$lent/config.json" <<'%[1]s'
 
 // lend gives the part of a script that lends the credential for a repository on
 // a host, or "" where there is none to lend.
-func (d *Device) lend(ctx context.Context, host, repository string) (string, error) {
+func (d *Device) lend(ctx context.Context, f *Facts, host, repository string) (string, error) {
 	if !d.Spec.LendCredentials || d.opts.Credential == nil || d.Local() {
 		return "", nil
 	}
@@ -51,7 +52,11 @@ func (d *Device) lend(ctx context.Context, host, repository string) (string, err
 	if c.IdentityToken != "" {
 		entry["identitytoken"] = c.IdentityToken
 	}
-	text, err := json.Marshal(map[string]any{"auths": map[string]any{host: entry}})
+	file := map[string]any{"auths": map[string]any{host: entry}}
+	if c := f.engine.context; c != "" && c != "default" {
+		file["currentContext"] = c // the same engine as every other command's
+	}
+	text, err := json.Marshal(file)
 	if err != nil {
 		return "", fmt.Errorf("encoding the credential of %q: %w", host, err)
 	}

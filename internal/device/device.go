@@ -23,7 +23,8 @@ type Options struct {
 	// nil.
 	Owner, Run string
 	Live       func() []string
-	// Connect bounds the connection and each question; 0 means 15 s.
+	// Connect bounds the connection and each question, where the device's own
+	// connect_timeout does not; 0 means 15 s.
 	Connect time.Duration
 	// Credential gives what to log in with for a repository, named in full; ok
 	// is false where there is nothing. It is asked only for devices whose
@@ -98,14 +99,22 @@ func (d *Device) Connect(ctx context.Context) error {
 		d.link = local{}
 		return nil
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, d.opts.Connect, errNoAnswer)
+	bounded, cancel := context.WithTimeoutCause(ctx, d.connectTimeout(), errNoAnswer)
 	defer cancel()
-	l, err := dialSSH(bounded, d.Spec, d.opts)
+	l, err := dialSSH(bounded, d.Spec, d.connectTimeout(), d.opts)
 	if err != nil {
 		return d.explain(ctx, err)
 	}
 	d.link = l
 	return nil
+}
+
+// connectTimeout is how long this device may take to answer.
+func (d *Device) connectTimeout() time.Duration {
+	if d.Spec.ConnectTimeout != 0 {
+		return d.Spec.ConnectTimeout
+	}
+	return d.opts.Connect
 }
 
 var errNoAnswer = errors.New("it does not answer in time")

@@ -335,7 +335,7 @@ func pulling(t *testing.T, ref string) []string {
 	}
 	return slices.DeleteFunc(lines, func(name string) bool {
 		line, err := os.ReadFile(name)
-		return err != nil || !strings.Contains(string(line), ref) || !strings.HasPrefix(string(line), "docker")
+		return err != nil || !strings.Contains(string(line), ref) || filepath.Base(strings.Split(string(line), "\x00")[0]) != "docker"
 	})
 }
 

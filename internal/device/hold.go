@@ -86,6 +86,6 @@ for i in $(%[1]s image ls --format '{{.Repository}}:{{.Tag}}' 2>/dev/null); do
   case "$i" in %[2]s*) %[1]s rmi "$i" >/dev/null 2>&1 ;; esac
 done
 exit 0
-`, quote(f.Runtime), quote(d.holdPrefix())))
+`, f.command(), quote(d.holdPrefix())))
 	return err
 }

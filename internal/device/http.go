@@ -33,7 +33,7 @@ const bodyKept = 64 << 10
 
 // ask asks the container, from the device, until it answers as wanted or the
 // context ends. Redirects are answers like others.
-func (d *Device) ask(ctx context.Context, runtime, name string, check *config.HTTP) *HTTPResult {
+func (d *Device) ask(ctx context.Context, f *Facts, name string, check *config.HTTP) *HTTPResult {
 	r := &HTTPResult{Problem: "the container was not up"}
 	match, err := regexp.Compile(check.Match)
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *Device) ask(ctx context.Context, runtime, name string, check *config.HT
 	if interval <= 0 {
 		interval = 500 * time.Millisecond
 	}
-	port, err := d.port(ctx, runtime, name, check.Port)
+	port, err := d.port(ctx, f, name, check.Port)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.Problem = err.Error()
@@ -114,7 +114,7 @@ func cause(err error) string {
 }
 
 // port waits until the container runs and says where on the device its port is.
-func (d *Device) port(ctx context.Context, runtime, name string, port int) (int, error) {
+func (d *Device) port(ctx context.Context, f *Facts, name string, port int) (int, error) {
 	switch network := d.ownNetwork(); network {
 	case "":
 	case "host":
@@ -122,7 +122,7 @@ func (d *Device) port(ctx context.Context, runtime, name string, port int) (int,
 	default:
 		return 0, fmt.Errorf("the device's run_args put the container into the network %q, where its port cannot be published; leave --network out, or use host", network)
 	}
-	ask := quote(runtime, "port", name, strconv.Itoa(port)+"/tcp")
+	ask := f.command("port", name, strconv.Itoa(port)+"/tcp")
 	o, err := d.script(ctx, "i=0\nuntil a=$("+ask+" 2>/dev/null) && [ -n \"$a\" ]; do i=$((i+1)); [ $i -lt 1000 ] || exit 1; sleep 0.2; done\nprintf '%s\\n' \"$a\"")
 	if err != nil {
 		return 0, err

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,10 +94,18 @@ func TestCredential(t *testing.T) {
 	})
 	ref := push(t, host+"/probe", here(t), devicetest.Program(t, here(t)))
 	closed = true
+	// The engine is known by a context alone, as that of rootless Docker is.
 	home := t.TempDir()
-	s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"DOCKER_HOST": e.Socket, "HOME": home, "DOCKER_CONFIG": home}})
+	for _, args := range [][]string{{"create", "other", "--docker", "host=" + e.Socket}, {"use", "other"}} {
+		embeddedtest.Run(t, "env", append([]string{"-u", "DOCKER_HOST", "docker", "--config", home, "context"}, args...)...)
+	}
+	had, err := filepath.Glob(filepath.Join(home, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sshtest.Start(t, sshtest.Options{Env: map[string]string{"HOME": home, "DOCKER_CONFIG": home}})
 
-	_, err := open(t, s, config.Device{}).Pull(t.Context(), device.PullRequest{Ref: ref, Platform: here(t)})
+	_, err = open(t, s, config.Device{}).Pull(t.Context(), device.PullRequest{Ref: ref, Platform: here(t)})
 	wantError(t, err, device.NoRegistry, "no basic auth credentials")
 
 	asked := ""
@@ -109,8 +118,8 @@ func TestCredential(t *testing.T) {
 	if want := host + "/probe"; asked != want {
 		t.Errorf("the credential of %q was asked for, want that of %q", asked, want)
 	}
-	for _, pattern := range []string{"/dev/shm/archmage.*", filepath.Join(home, "*")} {
-		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
+	for pattern, had := range map[string][]string{"/dev/shm/archmage.*": nil, filepath.Join(home, "*"): had} {
+		if left, err := filepath.Glob(pattern); err != nil || !slices.Equal(left, had) {
 			t.Errorf("left behind: %q (%v)", left, err)
 		}
 	}

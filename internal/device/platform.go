@@ -69,3 +69,19 @@ func preferred(native []ocispecs.Platform, runtimeArch string) ocispecs.Platform
 	}
 	return native[0]
 }
+
+// runnable leaves out what a 32-bit runtime on a 64-bit kernel does not promise
+// to run: its containers may be kept from the calls of the other. What the device
+// is declared to run stays.
+func runnable(native []ocispecs.Platform, runtimeArch string, declared *ocispecs.Platform) []ocispecs.Platform {
+	wide := ""
+	switch {
+	case strings.HasPrefix(runtimeArch, "arm") && runtimeArch != "arm64":
+		wide = "arm64"
+	case runtimeArch == "386":
+		wide = "amd64"
+	}
+	return slices.DeleteFunc(native, func(p ocispecs.Platform) bool {
+		return p.Architecture == wide && (declared == nil || declared.Architecture != wide) && len(native) > 1
+	})
+}

@@ -2,7 +2,6 @@ package device
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,6 +43,7 @@ type Facts struct {
 	Clock time.Duration `json:"clock"`
 
 	platform ocispecs.Platform
+	engine   engine
 }
 
 // Emulates says whether a container of the platform runs under emulation.
@@ -65,19 +65,52 @@ sed -n 's/^\(Features\|flags\)[[:space:]]*: */features=/p' /proc/cpuinfo 2>/dev/
 setarch linux32 true >/dev/null 2>&1 && say compat32 yes
 for f in $(grep -sl '^interpreter.*qemu' /proc/sys/fs/binfmt_misc/* | xargs grep -sl '^enabled' /dev/null); do say mask "${f##*/}"; done
 say default "$DOCKER_DEFAULT_PLATFORM"
+say path "$PATH"
+sudo=@SUDO@
+run() {
+  if [ -n "$h" ]; then env DOCKER_HOST="$h" "$p" "$@"; else $sudo "$p" "$@"; fi
+}
 # The answer of $r is what it prints on stdout. On stderr it may warn as well.
 ask() {
   case "$r" in
-    docker)  docker version --format '{{.Server.Version}} {{.Server.Arch}}' ;;
-    podman)  podman info --format '{{.Version.Version}} {{.Host.Arch}} {{.Store.GraphRoot}}' ;;
-    nerdctl) nerdctl version --format '{{.Client.Version}}' && nerdctl info --format '{{.Architecture}} /var/lib/containerd' ;;
+    docker)  run version --format '{{.Server.Version}} {{.Server.Arch}}' ;;
+    podman)  run info --format '{{.Version.Version}} {{.Host.Arch}} {{.Store.GraphRoot}}' ;;
+    nerdctl) run version --format '{{.Client.Version}}' && run info --format '{{.Architecture}} /var/lib/containerd' ;;
   esac
 }
 for r in @RUNTIMES@; do
-  command -v "$r" >/dev/null 2>&1 || continue
+  p=@PROGRAM@ h=
+  [ -n "$p" ] || p=$(command -v "$r" 2>/dev/null) || continue
+  [ -x "$p" ] || continue
   v=$(ask 2>/dev/null)
-  if [ $? -ne 0 ]; then say refused "$r $(ask 2>&1 | tr '\n' ' ')"; continue; fi
-  [ "$r" = docker ] && v="$v $(docker info --format '{{.DockerRootDir}}' 2>/dev/null)"
+  rc=$?
+  # Rootless Docker and those of desktops have sockets that only a context, or a
+  # login shell's DOCKER_HOST, would name.
+  if [ $rc -ne 0 ] && [ "$r" = docker ] && [ -z "$DOCKER_HOST$sudo" ] &&
+    [ "$(run context inspect --format '{{.Name}}' 2>/dev/null)" = default ]; then
+    for s in "$XDG_RUNTIME_DIR/docker.sock" "$HOME/.docker/run/docker.sock" "$HOME/.docker/desktop/docker.sock" \
+      "$HOME/.colima/default/docker.sock" "$HOME/.orbstack/run/docker.sock" "$HOME/.rd/docker.sock"; do
+      [ -S "$s" ] || continue
+      h=unix://$s
+      v=$(ask 2>/dev/null)
+      rc=$?
+      [ $rc -eq 0 ] && break
+      h=
+    done
+  fi
+  if [ $rc -ne 0 ]; then
+    say refused "$r $(ask 2>&1 | tr '\n' ' ')"
+    [ -z "$sudo" ] && sudo -n -l "$p" >/dev/null 2>&1 && say sudoable yes
+    grep -q "^$r:" /etc/group 2>/dev/null && say group yes
+    [ -z "$XDG_RUNTIME_DIR" ] && say session no
+    continue
+  fi
+  say program "$p"
+  say endpoint "$h"
+  if [ "$r" = docker ]; then
+    say context "$(run context inspect --format '{{.Name}}' 2>/dev/null)"
+    v="$v $(run info --format '{{.DockerRootDir}}' 2>/dev/null)"
+  fi
   v=$(printf %s "$v" | tr '\n' ' ')
   say runtime "$r $v"
   root=/${v#*/}; root=${root% }
@@ -97,14 +130,10 @@ func (d *Device) Probe(ctx context.Context) (*Facts, error) {
 	if d.facts != nil {
 		return d.facts, nil
 	}
-	runtimes := "docker podman nerdctl"
-	if d.Spec.Runtime != "" {
-		runtimes = quote(d.Spec.Runtime)
-	}
-	bounded, cancel := context.WithTimeoutCause(ctx, d.opts.Connect, errNoAnswer)
+	bounded, cancel := context.WithTimeoutCause(ctx, questions*d.connectTimeout(), errNoAnswer)
 	defer cancel()
 	begin := time.Now()
-	o, err := d.script(bounded, strings.Replace(probeScript, "@RUNTIMES@", runtimes, 1))
+	o, err := d.script(bounded, probe(d.Spec))
 	if err != nil {
 		return nil, d.explain(ctx, err)
 	}
@@ -120,10 +149,26 @@ func (d *Device) Probe(ctx context.Context) (*Facts, error) {
 	return f, nil
 }
 
+// questions is how many times a probe may take what a connection may: a small
+// board starts a runtime's client several times.
+const questions = 4
+
+func probe(spec *config.Device) string {
+	runtimes, sudo := "docker podman nerdctl", ""
+	if spec.Runtime != "" {
+		runtimes = quote(spec.Runtime)
+	}
+	if spec.Sudo {
+		sudo = "sudo -n"
+	}
+	return strings.NewReplacer("@RUNTIMES@", runtimes, "@SUDO@", quote(sudo), "@PROGRAM@", quote(spec.Path)).Replace(probeScript)
+}
+
 // readFacts reads the answers. Clock is the device's own time as yet.
 func readFacts(text string, spec *config.Device) (*Facts, error) {
-	f := &Facts{Free: -1}
-	var features, fallback, refused, runtimeArch string
+	f := &Facts{Free: -1, engine: engine{sudo: spec.Sudo}}
+	var features, fallback, runtimeArch string
+	var no refusal
 	compat32 := false
 	for line := range strings.SplitSeq(text, "\n") {
 		key, value, _ := strings.Cut(line, "=")
@@ -147,9 +192,23 @@ func readFacts(text string, spec *config.Device) (*Facts, error) {
 		case "default":
 			fallback = value
 		case "refused":
-			if refused == "" {
-				refused = value
+			if no.said == "" {
+				no.said = value
 			}
+		case "path":
+			no.path = value
+		case "sudoable":
+			no.sudoable = true
+		case "group":
+			no.group = true
+		case "session":
+			no.session = true
+		case "program":
+			f.engine.program = value
+		case "endpoint":
+			f.engine.endpoint = value
+		case "context":
+			f.engine.context = value
 		case "runtime":
 			words := strings.Fields(value)
 			for len(words) < 3 {
@@ -162,12 +221,12 @@ func readFacts(text string, spec *config.Device) (*Facts, error) {
 			}
 		}
 	}
-	native := nativePlatforms(f.Machine, features, compat32)
+	native := runnable(nativePlatforms(f.Machine, features, compat32), runtimeArch, spec.Platform)
 	for _, p := range native {
 		f.Native = append(f.Native, config.FormatPlatform(p))
 	}
 	if f.Runtime == "" {
-		return nil, noRuntime(spec, refused)
+		return nil, no.explain(spec)
 	}
 	switch {
 	case fallback != "" && f.Runtime == "docker":
@@ -189,19 +248,47 @@ func readFacts(text string, spec *config.Device) (*Facts, error) {
 	return f, nil
 }
 
-func noRuntime(spec *config.Device, refused string) error {
-	if refused == "" {
+// refusal is what a device told that has no runtime for us.
+type refusal struct {
+	// said is the first runtime's name and its words; "" where there is none.
+	said string
+	// path is where was looked.
+	path string
+	// sudoable says that the account may run it by sudo, and group that the
+	// device has a group of the runtime's name.
+	sudoable, group bool
+	// session says that the login has no runtime directory.
+	session bool
+}
+
+func (r refusal) explain(spec *config.Device) error {
+	if r.said == "" {
 		what := "docker, podman or nerdctl"
 		if spec.Runtime != "" {
 			what = spec.Runtime
 		}
-		return &Error{Kind: NoRuntime, Err: errors.New("there is no " + what), Hint: "install one on the device, or name another in targets.hcl: runtime = \"podman\""}
+		if spec.Path != "" {
+			return &Error{Kind: NoRuntime, Err: fmt.Errorf("%s is no program that the account may run", spec.Path), Hint: "correct the device's path in targets.hcl: `ls -l " + spec.Path + "` on the device shows what is there"}
+		}
+		return &Error{Kind: NoRuntime, Err: fmt.Errorf("there is no %s in %s", what, r.path), Hint: "install one on the device, or say where it is: path = \"/opt/bin/docker\""}
 	}
-	name, said, _ := strings.Cut(refused, " ")
+	name, said, _ := strings.Cut(r.said, " ")
 	e := &Error{Kind: NoRuntime, Err: fmt.Errorf("%s: %s", name, said), Hint: "start its service on the device and see what `" + name + " version` says there"}
-	if strings.Contains(said, "permission denied") {
+	switch {
+	case spec.Sudo:
+		e.Err = fmt.Errorf("sudo %s: %s", name, said)
+		e.Hint = "`sudo -n " + name + " version` must work on the device: a line such as `USER ALL=(root) NOPASSWD: /usr/bin/" + name + "` in its sudoers, with the path of the program (visudo)"
+	case r.sudoable:
+		e.Err = fmt.Errorf("the user may not use %s, except with sudo: %s", name, said)
+		e.Hint = "give the device sudo = true in targets.hcl"
+	case strings.Contains(said, "permission denied"):
 		e.Err = fmt.Errorf("the user may not use %s: %s", name, said)
-		e.Hint = "allow it on the device: `sudo usermod -aG " + name + " USER`, then log in anew; or use podman without root"
+		e.Hint = "allow it on the device: a sudoers line `USER ALL=(root) NOPASSWD: PATH-OF-" + strings.ToUpper(name) + "` and sudo = true in targets.hcl; or use podman without root"
+		if r.group {
+			e.Hint = "allow it on the device: `sudo usermod -aG " + name + " USER`, then log in again; or sudo = true in targets.hcl, with a sudoers line; or use podman without root"
+		}
+	case name == "podman" && r.session:
+		e.Hint = "the login has no runtime directory: as root on the device, `loginctl enable-linger USER`, or `UsePAM yes` in its sshd_config"
 	}
 	return e
 }

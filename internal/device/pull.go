@@ -82,7 +82,7 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 	if err := d.reach(bounded, host, named.Name(), req.Probe); err != nil {
 		return Image{}, pullEnded(bounded, ctx, err)
 	}
-	lent, err := d.lend(bounded, host, named.Name())
+	lent, err := d.lend(bounded, f, host, named.Name())
 	if err != nil {
 		return Image{}, err
 	}
@@ -91,7 +91,7 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 		return Image{}, err
 	}
 	d.holding = true
-	o, err := d.script(bounded, lent+pullScript(f.Runtime, req, hold, lent != "", req.Insecure || config.Loopback(host)))
+	o, err := d.script(bounded, lent+pullScript(f, req, hold, lent != "", req.Insecure || config.Loopback(host)))
 	if err != nil {
 		return Image{}, pullEnded(bounded, ctx, err)
 	}
@@ -110,50 +110,24 @@ func pullEnded(bounded, ctx context.Context, err error) error {
 
 // pullScript ends the pull when the connection ends. Another run may remove the
 // image before it is held; then it is pulled once more.
-func pullScript(runtime string, req PullRequest, hold string, lent, insecure bool) string {
-	before, args := "", []string{runtime}
-	switch runtime {
-	case "docker":
-		if lent {
-			before = `DOCKER_CONFIG=$lent; export DOCKER_CONFIG; `
-		}
-		args = append(args, "pull", "--quiet")
-	case "podman":
-		if lent {
-			before = `REGISTRY_AUTH_FILE=$lent/config.json; export REGISTRY_AUTH_FILE; `
-		}
-		args = append(args, "pull", "--quiet")
-		if insecure {
-			args = append(args, "--tls-verify=false")
-		}
-	case "nerdctl":
-		if lent {
-			before = `DOCKER_CONFIG=$lent; export DOCKER_CONFIG; `
-		}
-		args = append(args, "pull", "--quiet", "--platform", config.FormatPlatform(req.Platform))
-		if insecure {
-			args = append(args, "--insecure-registry")
-		}
-	}
-	args = append(args, req.Ref)
+func pullScript(f *Facts, req PullRequest, hold string, lent, insecure bool) string {
 	return fmt.Sprintf(`
-%[1]s
-hold=%[4]s
+hold=%[3]s
 tries=0
 until
-  %[2]s >/dev/null 3<&- & p=$!
+  %[1]s >/dev/null 3<&- & p=$!
   ( while read -r _ <&3; do :; done; kill "$p" ) >/dev/null 2>&1 & l=$!
   wait "$p"; rc=$?
   kill "$l" 2>/dev/null
   wait "$l" 2>/dev/null
   [ "$rc" = 0 ] || exit "$rc"
-  said=$(%[3]s tag %[5]s "$hold" 2>&1)
+  said=$(%[2]s tag %[4]s "$hold" 2>&1)
 do
   tries=$((tries+1))
   [ "$tries" -lt 3 ] || { printf '%%s\n' "$said" >&2; exit 1; }
 done
-%[3]s image inspect "$hold"
-`, before, quote(args...), quote(runtime), hold, quote(req.Ref))
+%[2]s image inspect "$hold"
+`, f.pullCommand(req, lent, insecure), f.command(), hold, quote(req.Ref))
 }
 
 // readImage reads what `image inspect` prints. The three runtimes agree on

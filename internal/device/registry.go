@@ -43,7 +43,7 @@ func (d *Device) reach(ctx context.Context, host, repository string, dgst digest
 // answers asks, from the device, whether a registry answers there. Whether it
 // has the image is for the pull to say, which is by digest.
 func (d *Device) answers(ctx context.Context, host, repository string, dgst digest.Digest) bool {
-	ctx, cancel := context.WithTimeout(ctx, d.opts.Connect)
+	ctx, cancel := context.WithTimeout(ctx, d.connectTimeout())
 	defer cancel()
 	client, done, err := d.client(ctx, host)
 	if err != nil {

@@ -114,7 +114,7 @@ func (d *Device) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 	if req.HTTP != nil {
 		go func() {
 			defer close(asked)
-			answer = d.ask(run, f.Runtime, name, req.HTTP)
+			answer = d.ask(run, f, name, req.HTTP)
 			if answer.OK {
 				end(errAnswered)
 			}
@@ -159,7 +159,7 @@ func containerName() (string, error) {
 
 func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) string {
 	limit := int(req.Timeout/time.Second) + 5
-	create := []string{f.Runtime, "create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.owner(), "--label", labelRun + "=" + d.opts.Run}
+	create := []string{"create", "--name", name, "--label", labelKind + "=smoke", "--label", labelOwner + "=" + d.owner(), "--label", labelRun + "=" + d.opts.Run}
 	if f.Runtime == "nerdctl" { // its attach reads the log
 		create = append(create, "--platform", config.FormatPlatform(req.Platform))
 	} else {
@@ -174,13 +174,13 @@ func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) stri
 	create = append(create, d.Spec.RunArgs...)
 	rest := append([]string{req.Image.String()}, req.Args...)
 	// The device's clock stands in the label, so it is the shell that adds it.
-	command := quote(create...) + ` --label ` + labelUntil + `=$(($(date +%s) + ` + strconv.Itoa(limit) + `)) ` + quote(rest...)
+	command := f.command(create...) + ` --label ` + labelUntil + `=$(($(date +%s) + ` + strconv.Itoa(limit) + `)) ` + quote(rest...)
 
 	files := ""
 	for i, file := range req.Files {
-		files += fmt.Sprintf("[ \"$(%s 2>/dev/null | head -c 1 | wc -c)\" -gt 0 ] || printf 'missing %d\\n'\n", quote(f.Runtime, "cp", name+":"+file, "-"), i)
+		files += fmt.Sprintf("[ \"$(%s 2>/dev/null | head -c 1 | wc -c)\" -gt 0 ] || printf 'missing %d\\n'\n", f.command("cp", name+":"+file, "-"), i)
 	}
-	return fmt.Sprintf(runScript, quote(f.Runtime), quote(name), command, limit, kept, files)
+	return fmt.Sprintf(runScript, f.command(), quote(name), command, limit, kept, files)
 }
 
 // ownNetwork is the mode that run_args give the container's network; "" if

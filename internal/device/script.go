@@ -67,9 +67,16 @@ func (o outcome) parts(name string) (before, after []byte) {
 const frameScript = `{
 exec 3<&0 </dev/null
 MARK=%s
-PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin"
+for d in ` + usualPlaces + `; do
+  case ":$PATH:" in *":$d:"*) ;; *) [ -d "$d" ] && PATH="$PATH:$d" ;; esac
+done
 LC_ALL=C
 export PATH LC_ALL
+# A login without a session, as over SSH without PAM.
+if [ -z "$XDG_RUNTIME_DIR" ] && [ -d "/run/user/$(id -u)" ]; then
+  XDG_RUNTIME_DIR=/run/user/$(id -u)
+  export XDG_RUNTIME_DIR
+fi
 trap '' PIPE
 printf '%%s begin\n' "$MARK"
 printf '%%s begin\n' "$MARK" >&2

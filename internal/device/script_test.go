@@ -120,6 +120,16 @@ func TestReadFacts(t *testing.T) {
 	if err != nil || f.Platform != "linux/arm/v7" || f.Natural != "linux/arm/v7" || f.Free != 1<<20 || f.Clock != 1764000000*time.Second {
 		t.Errorf("32-bit userland on a 64-bit kernel: %+v, %v", f, err)
 	}
+	arm64, err := config.ParsePlatform("linux/arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.Emulates(arm64) || len(f.Native) != 4 {
+		t.Errorf("a 32-bit runtime is taken to prove %v", f.Native)
+	}
+	if f, err := readFacts(pi, &config.Device{Platform: &arm64}); err != nil || f.Emulates(arm64) {
+		t.Errorf("declared to run 64 bits: %+v, %v", f, err)
+	}
 	f, err = readFacts(strings.Replace(pi, "docker 28.1 arm", "docker 28.1 arm64", 1), &config.Device{})
 	if err != nil || f.Platform != "linux/arm64" {
 		t.Errorf("64-bit userland: %+v, %v", f, err)

@@ -13,9 +13,9 @@ import (
 // remote is a device on the other side of SSH.
 type remote struct{ conn *openssh.Conn }
 
-func dialSSH(ctx context.Context, spec *config.Device, o Options) (link, error) {
+func dialSSH(ctx context.Context, spec *config.Device, timeout time.Duration, o Options) (link, error) {
 	conn, err := openssh.Dial(ctx, spec.Host, openssh.Options{
-		AcceptNew: spec.AcceptNew, HostKey: spec.HostKey, ConnectTimeout: o.Connect, Config: o.SSHConfig,
+		AcceptNew: spec.AcceptNew, HostKey: spec.HostKey, ConnectTimeout: timeout, Silence: spec.Silence, Config: o.SSHConfig,
 	})
 	if err != nil {
 		return nil, err
@@ -35,8 +35,16 @@ func (r remote) dial(ctx context.Context, port int) (network, address string, un
 
 func (r remote) bring(ctx context.Context, host string) error {
 	name, port := splitHost(host)
-	at := net.JoinHostPort(name, port)
-	return r.conn.Forward(ctx, openssh.Forward{Remote: at, Local: at})
+	l, err := r.conn.Listen(ctx, net.JoinHostPort(name, port))
+	if err != nil {
+		return err
+	}
+	go serveReader(l, net.JoinHostPort(name, port))
+	go func() {
+		<-r.conn.Done()
+		_ = l.Close()
+	}()
+	return nil
 }
 
 func (r remote) hostKey() string { return r.conn.HostKey() }

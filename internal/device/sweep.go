@@ -48,10 +48,10 @@ func (d *Device) Sweep(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, 2*d.opts.Connect, errNoAnswer)
+	bounded, cancel := context.WithTimeoutCause(ctx, 2*d.connectTimeout(), errNoAnswer)
 	defer cancel()
 	o, err := d.script(bounded, strings.NewReplacer(
-		"@RT@", quote(f.Runtime), "@OWNER@", quote(d.owner()), "@WORD@", quote(d.ownerWord()), "@HELD@", holdRepository,
+		"@RT@", f.command(), "@OWNER@", quote(d.owner()), "@WORD@", quote(d.ownerWord()), "@HELD@", holdRepository,
 		"@LIVE@", quote(" "+strings.Join(d.live(), " ")+" "),
 	).Replace(sweepScript))
 	if err != nil {

@@ -75,9 +75,9 @@ func (d *Device) Wipe(ctx context.Context, req WipeRequest) (*WipeReport, error)
 			return nil, err
 		}
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, 8*d.opts.Connect, errNoAnswer)
+	bounded, cancel := context.WithTimeoutCause(ctx, 8*d.connectTimeout(), errNoAnswer)
 	defer cancel()
-	o, err := d.script(bounded, strings.ReplaceAll(listScript, "@RT@", quote(f.Runtime)))
+	o, err := d.script(bounded, strings.ReplaceAll(listScript, "@RT@", f.command()))
 	if err != nil {
 		return nil, d.explain(ctx, err)
 	}
@@ -128,13 +128,13 @@ func (d *Device) Wipe(ctx context.Context, req WipeRequest) (*WipeReport, error)
 func (d *Device) remove(ctx context.Context, f *Facts, image *WipedImage, req WipeRequest) error {
 	var script strings.Builder
 	if len(image.UsedBy) > 0 {
-		fmt.Fprintf(&script, "%s >/dev/null || exit\n", quote(append([]string{f.Runtime, "rm", "-f", "-v"}, image.UsedBy...)...))
+		fmt.Fprintf(&script, "%s >/dev/null || exit\n", f.command(append([]string{"rm", "-f", "-v"}, image.UsedBy...)...))
 	}
 	names := slices.Concat(image.Names, image.holds)
 	if req.All || len(names) == 0 {
 		names = []string{"-f", image.ID}
 	}
-	fmt.Fprintf(&script, "%s >/dev/null\n", quote(append([]string{f.Runtime, "rmi"}, names...)...))
+	fmt.Fprintf(&script, "%s >/dev/null\n", f.command(append([]string{"rmi"}, names...)...))
 	o, err := d.script(ctx, script.String())
 	if err != nil {
 		return err

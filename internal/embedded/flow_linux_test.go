@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
 
@@ -88,7 +91,7 @@ func main() {
 
 // run builds an image of the tool, runs it with args on the worker and pushes
 // the result to ref, if any.
-func run(ctx context.Context, address, bin, ref string, args ...string) error {
+func run(ctx context.Context, m *embedded.Machine, address, bin, ref string, args ...string) error {
 	c, err := client.New(ctx, address)
 	if err != nil {
 		return err
@@ -109,6 +112,12 @@ func run(ctx context.Context, address, bin, ref string, args ...string) error {
 	}
 	opt := client.SolveOpt{LocalMounts: map[string]fsutil.FS{"bin": files}}
 	if ref != "" {
+		opt.Session = []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+			AuthConfigProvider: func(_ context.Context, host string, _ []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+				user, password, _, _ := m.RegistryLogin(host)
+				return types.AuthConfig{Username: user, Password: password}, nil
+			},
+		})}
 		opt.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{"name": ref, "push": "true"}}}
 	}
 	var said strings.Builder
@@ -234,10 +243,10 @@ func TestWorkerAndRegistry(t *testing.T) {
 
 	// The same registry under both its names, for push and pull.
 	bin := tool(t)
-	if err := run(t.Context(), worker.Address, bin, host+"/tool:1", "hello"); err != nil {
+	if err := run(t.Context(), m, worker.Address, bin, host+"/tool:1", "hello"); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), worker.Address, bin, "FROM 127.0.0.1:"+port+"/tool:1", "again"); err != nil {
+	if err := run(t.Context(), m, worker.Address, bin, "FROM 127.0.0.1:"+port+"/tool:1", "again"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -290,7 +299,7 @@ func TestDownEndsWhatRuns(t *testing.T) {
 			}
 			mark := "archmage-" + strconv.Itoa(worker.PID)
 			solved := make(chan error, 1)
-			go func() { solved <- run(t.Context(), worker.Address, bin, "", "wait", mark) }()
+			go func() { solved <- run(t.Context(), m, worker.Address, bin, "", "wait", mark) }()
 			in := func() []int { return processes(t, "/archmage-tool", "wait", mark) }
 			await(t, "container", func() bool {
 				select {

@@ -19,6 +19,10 @@ type Machine struct {
 	// Report, if set, is told what is going on, at least every second while
 	// something takes long. It must be safe for concurrent use.
 	Report func(Event)
+
+	// AnyoneWrites lets registries take writes from everybody on this machine:
+	// for tests, whose programs have no login.
+	AnyoneWrites bool
 }
 
 // New returns the machine as environ (in the form of os.Environ) describes it.

@@ -2,10 +2,8 @@ package embedded
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -26,20 +24,28 @@ const dialLimit = 2 * time.Second
 
 // StartRegistry starts a registry at host, such as "localhost:5000", or finds
 // the one that runs there, and returns it once it answers. It takes loopback
-// addresses only, speaks plain HTTP, asks for no credentials, lets manifests
-// be deleted and keeps its data. A registry of somebody else's that answers at
-// that address is used as it is and returned with Foreign set.
+// addresses only, speaks plain HTTP and keeps its data. Everybody on this machine
+// may read; who writes or deletes needs what RegistryLogin gives. A registry of
+// this user's or root's that archmage did not start is used as it is, and
+// returned with Foreign set.
 func (m *Machine) StartRegistry(ctx context.Context, host string) (Daemon, error) {
 	addr, err := loopback(host)
 	if err != nil {
 		return Daemon{}, fmt.Errorf("starting registry: %w", err)
 	}
-	name := "registry " + addr
+	name := registryName(addr)
 	program, err := m.path(Registry)
 	if err != nil {
 		return Daemon{}, err
 	}
-	if d, ok := m.running(ctx, name, program, isRegistry); ok {
+	dir := m.registryDir(addr)
+	ours := func(ctx context.Context, addr string) bool {
+		if m.AnyoneWrites {
+			return isRegistry(ctx, addr)
+		}
+		return proves(ctx, dir, append([]string{addr}, alsoMeant(host)...))
+	}
+	if d, ok := m.running(ctx, name, program, ours); ok {
 		return d, nil
 	}
 	if _, alive := m.load(name); !alive {
@@ -66,11 +72,10 @@ func (m *Machine) StartRegistry(ctx context.Context, host string) (Daemon, error
 		return Daemon{}, err
 	}
 	defer release()
-	if d, ok, err := m.settle(ctx, name, program, isRegistry); ok || err != nil {
+	if d, ok, err := m.settle(ctx, name, program, ours); ok || err != nil {
 		return d, err
 	}
 
-	dir := filepath.Join(m.Dirs.State, fileName(name))
 	for _, d := range []string{dir, filepath.Join(dir, "data")} {
 		if err := private(d); err != nil {
 			return Daemon{}, err
@@ -80,13 +85,26 @@ func (m *Machine) StartRegistry(ctx context.Context, host string) (Daemon, error
 	if err != nil {
 		return Daemon{}, fmt.Errorf("configuring %s: %w", name, err)
 	}
+	// Its tracing would look for a collector on this machine otherwise.
+	env := daemonEnv(m.Environ, "OTEL_SDK_DISABLED=true", "OTEL_TRACES_EXPORTER=none")
+	if !m.AnyoneWrites {
+		guard, err := guardEnv(dir, host, addr)
+		if err != nil {
+			return Daemon{}, fmt.Errorf("configuring %s: %w", name, err)
+		}
+		env = append(env, guard...)
+	}
 	return m.start(ctx, launch{
-		name: name, program: program, args: []string{"serve", config},
-		// Its tracing would look for a collector on this machine otherwise.
-		env:     daemonEnv(m.Environ, "OTEL_SDK_DISABLED=true", "OTEL_TRACES_EXPORTER=none"),
-		address: addr,
-		answers: func(ctx context.Context) bool { return isRegistry(ctx, addr) },
+		name: name, program: program, args: []string{"serve", config}, env: env, address: addr,
+		answers: func(ctx context.Context) bool { return ours(ctx, addr) },
 	})
+}
+
+func registryName(addr string) string { return "registry " + addr }
+
+// registryDir is where a registry keeps its data and secrets.
+func (m *Machine) registryDir(addr string) string {
+	return filepath.Join(m.Dirs.State, fileName(registryName(addr)))
 }
 
 // loopback returns the address to listen at for host, as IP and port.
@@ -109,24 +127,43 @@ func loopback(host string) (string, error) {
 	return net.JoinHostPort(ip.String(), port), nil
 }
 
-// occupied reports whether a registry answers at addr or at what else host
-// means. If something other than a registry listens there, that is an error.
-func occupied(ctx context.Context, host, addr string) (bool, error) {
-	addrs := []string{addr}
-	if name, port, err := net.SplitHostPort(host); err == nil && strings.EqualFold(name, "localhost") {
-		// Clients may take localhost for ::1, and reach something else there.
-		addrs = append(addrs, net.JoinHostPort("::1", port))
+// alsoMeant are the addresses that clients may take a host's name for, besides
+// its own.
+func alsoMeant(host string) []string {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil || !strings.EqualFold(name, "localhost") || !hasIPv6() {
+		return nil
 	}
-	for _, a := range addrs {
+	return []string{net.JoinHostPort("::1", port)}
+}
+
+// hasIPv6 reports whether somebody can listen at ::1 on this machine.
+func hasIPv6() bool {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		return false
+	}
+	_ = l.Close()
+	return true
+}
+
+// occupied reports whether a registry answers at addr or at what else host
+// means. If something other than a registry listens there, or another user's, that
+// is an error.
+func occupied(ctx context.Context, host, addr string) (bool, error) {
+	for _, a := range append([]string{addr}, alsoMeant(host)...) {
 		conn, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "tcp", a)
 		if err != nil {
-			continue // nothing there, or no IPv6
+			continue // nothing there
 		}
 		_ = conn.Close()
+		_, port, _ := net.SplitHostPort(a)
+		if uid, ok := listenerOwner(a); ok && uid != 0 && uid != os.Getuid() {
+			return false, fmt.Errorf("port %s is taken: uid %d listens at %s, who would get what is pushed; name another port in targets.hcl", port, uid, a)
+		}
 		if isRegistry(ctx, a) {
 			return true, nil
 		}
-		_, port, _ := net.SplitHostPort(a)
 		return false, fmt.Errorf("port %s is taken: %s listens at %s and is no registry; end it, or name another port in targets.hcl", port, listener(ctx, a), a)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
@@ -190,14 +227,9 @@ func listener(ctx context.Context, addr string) string {
 // its path. The format is that of distribution's docs/about/configuration.md.
 func registryConfig(dir, addr string) (string, error) {
 	// The secret signs the state of uploads; kept, one goes on after a restart.
-	secretFile := filepath.Join(dir, "secret")
-	secret, err := os.ReadFile(secretFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret = []byte(rand.Text())
-		err = os.WriteFile(secretFile, secret, 0o600)
-	}
+	secret, err := keptSecret(filepath.Join(dir, "secret"))
 	if err != nil {
-		return "", fmt.Errorf("keeping its secret: %w", err)
+		return "", err
 	}
 	// URLs are relative because devices reach it under another name, through SSH.
 	config := fmt.Sprintf(`version: 0.1

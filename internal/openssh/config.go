@@ -11,21 +11,33 @@ import (
 )
 
 // hopConfig holds for the host and for every jump host on the way, as ssh hands
-// its -F file on to them. The first value of an option wins. A silent server is
-// asked every 3 s for a sign of life; the third question without an answer ends
-// the connection. Nothing of the user's is handed on: no agent, no Kerberos
+// its -F file on to them. The first value of an option wins. Nothing of the user's is handed on: no agent, no Kerberos
 // ticket, no display, no network.
 const hopConfig = `BatchMode yes
 StrictHostKeyChecking yes
 ConnectTimeout %d
-ServerAliveInterval 3
-ServerAliveCountMax 3
 ForwardAgent no
 ForwardX11 no
 GSSAPIDelegateCredentials no
 PermitLocalCommand no
 Tunnel no
 `
+
+// aliveConfig asks a silent host for a sign of life. Below the user's
+// configuration it holds where that says nothing; a board that unpacks a layer may
+// be silent for long.
+const aliveConfig = `
+Host *
+ServerAliveInterval %d
+ServerAliveCountMax %d
+`
+
+// aliveCount is how many questions may stay without an answer, and defaultSilence
+// how long that may take together.
+const (
+	aliveCount     = 3
+	defaultSilence = time.Minute
+)
 
 // pinScript is ssh's KnownHostsCommand for a pinned host key: it knows the key
 // that the host shows if its fingerprint is the pinned one.
@@ -40,6 +52,9 @@ func (c *Conn) clientArgs() ([]string, error) {
 	o := c.options
 	seconds := max(1, int((o.ConnectTimeout+time.Second-1)/time.Second))
 	text := fmt.Sprintf(hopConfig, seconds)
+	if o.Silence > 0 {
+		text += alive(o.Silence)
+	}
 	if o.Config != "" {
 		// What Include does not find it passes over, and looks for below ~/.ssh.
 		path, err := filepath.Abs(o.Config)
@@ -53,6 +68,7 @@ func (c *Conn) clientArgs() ([]string, error) {
 	} else {
 		text += "Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
 	}
+	text += alive(defaultSilence)
 	conf := filepath.Join(c.dir, "config")
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing ssh's configuration: %w", err)
@@ -77,4 +93,8 @@ func (c *Conn) clientArgs() ([]string, error) {
 		args = append(args, "-p", strconv.Itoa(o.Port))
 	}
 	return append(args, "--", c.host, "exec cat"), nil
+}
+
+func alive(silence time.Duration) string {
+	return fmt.Sprintf(aliveConfig, max(1, int(silence/time.Second)/aliveCount), aliveCount)
 }

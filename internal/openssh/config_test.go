@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 )
@@ -51,6 +52,45 @@ LocalForward 127.0.0.1:5000 127.0.0.1:5000
 	for _, not := range []string{"gssapidelegatecredentials yes", "localforward "} {
 		if strings.Contains(got, "\n"+not) {
 			t.Errorf("ssh says %q", not)
+		}
+	}
+}
+
+// A silent host has a minute, unless the user's configuration or the device's own
+// says how long.
+func TestSilenceIsTheUsers(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("ssh")
+	embeddedtest.Need(t, err == nil, "no ssh here")
+	for _, tt := range []struct {
+		name, text string
+		silence    time.Duration
+		want       [2]string
+	}{
+		{"nothing said", "", 0, [2]string{"20", "3"}},
+		{"the user's", "Host pi.*\n ServerAliveInterval 30\n ServerAliveCountMax 5\nHost other\n", 0, [2]string{"30", "5"}},
+		{"for another host", "Host other\n ServerAliveInterval 1\n", 0, [2]string{"20", "3"}},
+		{"an interval alone", "ServerAliveInterval 30\n", 0, [2]string{"30", "3"}},
+		{"the device's own", "Host *\n ServerAliveInterval 30\n", 9 * time.Second, [2]string{"3", "3"}},
+		{"shorter than can be asked", "", time.Second, [2]string{"1", "3"}},
+	} {
+		user := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(user, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := &Conn{host: "pi.example", program: program, options: Options{Config: user, Silence: tt.silence}, dir: t.TempDir()}
+		args, err := c.clientArgs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(program, append([]string{"-G"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, key := range []string{"serveraliveinterval", "serveralivecountmax"} {
+			if want := "\n" + key + " " + tt.want[i] + "\n"; !strings.Contains("\n"+string(out), want) {
+				t.Errorf("%s: no %q in:\n%s", tt.name, strings.TrimSpace(want), out)
+			}
 		}
 	}
 }

@@ -35,6 +35,10 @@ type Options struct {
 	HostKey string
 	// ConnectTimeout is DefaultConnectTimeout where it is 0.
 	ConnectTimeout time.Duration
+	// Silence is how long a host may send nothing at all before the connection
+	// is given up. 0 leaves that to the user's ServerAliveInterval and
+	// ServerAliveCountMax, and is a minute where they are not set.
+	Silence time.Duration
 	// Config is read in place of ~/.ssh/config and /etc/ssh/ssh_config.
 	Config string
 	// Port, if not 0, counts before that of the configuration.

@@ -148,7 +148,7 @@ func TestSilence(t *testing.T) {
 		t.Skip("-short: the keepalive takes its time")
 	}
 	s := sshtest.Start(t, sshtest.Options{})
-	c := dial(t, s, openssh.Options{})
+	c := dial(t, s, openssh.Options{Silence: 9 * time.Second})
 	out, err := c.Command(t.Context(), "sh", "-c", "echo $PPID; ps -o ppid= $PPID").Output()
 	if err != nil {
 		t.Fatal(err)

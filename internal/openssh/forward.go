@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -35,10 +36,29 @@ func (c *Conn) Forward(ctx context.Context, f Forward) error {
 	return nil
 }
 
+// Listen listens at an address of the host, a host:port, for connections to this
+// process, until the listener is closed. Nobody else on this machine gets at it.
+func (c *Conn) Listen(ctx context.Context, remote string) (net.Listener, error) {
+	socket := c.newSocket()
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("listening for %q: %w", c.host, err)
+	}
+	if err := c.Forward(ctx, Forward{Remote: remote, Local: socket}); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (c *Conn) newSocket() string {
+	return filepath.Join(c.dir, fmt.Sprintf("l%d", c.sockets.Add(1)))
+}
+
 // Reach makes a port of the host's own loopback answer at a Unix socket of this
 // side (ssh -L), until undo.
 func (c *Conn) Reach(ctx context.Context, port int) (socket string, undo func(), err error) {
-	socket = filepath.Join(c.dir, fmt.Sprintf("l%d", c.sockets.Add(1)))
+	socket = c.newSocket()
 	forward := fmt.Sprintf("%s:127.0.0.1:%d", socket, port)
 	if err := c.control(ctx, "forward", "-L", forward); err != nil {
 		if gone := c.Err(); gone != nil {

@@ -84,6 +84,22 @@ func (w *Workspace) showLogins(p *plan.Plan) error {
 	return nil
 }
 
+// logins are those of this machine, and of the registries that archmage runs on
+// it. Devices get none of the latter: they only read.
+func (w *Workspace) logins() *credential.Store {
+	return credential.New(w.Getenv).WithOwn(func(host string) credential.Login {
+		m, err := w.machine()
+		if err != nil {
+			return credential.Login{}
+		}
+		user, password, file, ok := m.RegistryLogin(host)
+		if !ok {
+			return credential.Login{}
+		}
+		return credential.Login{Username: user, Password: password, Key: host, Source: file}
+	})
+}
+
 // insecure reports of a host whether it is declared to be spoken to over plain
 // HTTP or without verifying certificates.
 func insecure(p *plan.Plan) func(host string) bool {
@@ -127,7 +143,7 @@ func repositories(p *plan.Plan, host string) []string {
 // dial connects to a worker; registries on this machine's loopback are brought
 // to those behind SSH.
 func (w *Workspace) dial(p *plan.Plan) worker.Dialer {
-	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Credentials: credential.New(w.Getenv), PlainHTTP: insecure(p)}
+	o := worker.Options{SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Credentials: w.logins(), PlainHTTP: insecure(p)}
 	for _, host := range p.Hosts() {
 		if _, port, err := net.SplitHostPort(host); err == nil && oci.Loopback(host) {
 			o.Forwards = append(o.Forwards, openssh.Forward{Remote: net.JoinHostPort("127.0.0.1", port), Local: host})

@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/archmage-build/archmage/internal/config"
-	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/embedded"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
@@ -221,7 +220,7 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 		hosts = append(hosts, h)
 	}
 	return registry.New(hosts, registry.Options{
-		Credentials: credential.New(w.Getenv), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
+		Credentials: w.logins(), UserAgent: "archmage", Progress: w.traffic.report, Attempts: attempts,
 		Waiting: func(p registry.Wait) {
 			w.say("registry %s asks for a pause: going on in %s", p.Host, ui.Duration(p.Duration))
 		},

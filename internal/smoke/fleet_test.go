@@ -264,7 +264,7 @@ func TestHangingDevice(t *testing.T) {
 	target := publish(t, registrytest.Serve(t)+"/app", "", nil, "linux/amd64")
 	target.Cases = []*config.Smoke{{Command: []string{"sleep", "1s"}, Timeout: 5 * time.Second}, {Command: []string{"version"}, Timeout: 5 * time.Second}}
 	fine, _ := bench(t, e, config.Device{Name: "fine"}, nil)
-	hangs, server := bench(t, e, config.Device{Name: "hangs", Optional: true}, nil)
+	hangs, server := bench(t, e, config.Device{Name: "hangs", Optional: true, Silence: 9 * time.Second}, nil)
 	if _, err := hangs.Probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -188,6 +188,8 @@ func (r *running) start(ctx context.Context, c gateway.Client, image *ocispecs.I
 	ctr, err := c.NewContainer(ctx, gateway.NewContainerRequest{
 		Mounts:   []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: root}},
 		Platform: &pb.Platform{OS: r.req.Platform.OS, Architecture: r.req.Platform.Architecture, Variant: r.req.Platform.Variant},
+		// Most daemons would give it the host's own, with all that listens there.
+		NetMode: pb.NetMode_NONE,
 	})
 	if err != nil {
 		return fail(err)

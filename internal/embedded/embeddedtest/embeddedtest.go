@@ -84,6 +84,21 @@ func NewWorker(t testing.TB) embedded.Daemon {
 	return d
 }
 
+// Machine returns this machine as users have it, with state of the test's own.
+func Machine(t testing.TB) *embedded.Machine {
+	t.Helper()
+	skipShort(t)
+	m, err := newMachine()
+	usable(t, "machine", err)
+	m.AnyoneWrites = false
+	t.Cleanup(func() {
+		if err := remove(m); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
 // Busybox returns the path of a static busybox, which makes an image FROM
 // scratch that can run shell steps.
 func Busybox(t testing.TB) string {
@@ -169,6 +184,7 @@ func newMachine() (*embedded.Machine, error) {
 		return nil, err
 	}
 	m.Dirs.State, m.Dirs.Run = filepath.Join(dir, "state"), filepath.Join(dir, "run")
+	m.AnyoneWrites = true
 	return m, nil
 }
 
