@@ -28,7 +28,7 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		}
 		defer run.close()
 		run.reuse, run.push, run.proving = o.Reuse, o.PushOptions, true
-		if err := run.steps(ctx, steps...); err != nil {
+		if err := run.steps(ctx, allSteps...); err != nil {
 			return err
 		}
 		return w.showReleased(p, run.record)
