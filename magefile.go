@@ -42,6 +42,9 @@ func Compile(ctx context.Context) error {
 	return command(ctx, "go", "tool", "mage", "-compile", "bin/archmage")
 }
 
+// Reference writes docs/targets.md, docs/tasks.md and docs/targets.schema.json from the source.
+func Reference() error { return devtools.Reference(".") }
+
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

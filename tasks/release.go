@@ -16,11 +16,14 @@ func Release(ctx context.Context,
 	force *bool, // move tags that somebody else has moved meanwhile
 	noReferrer *bool, // do not attach the record to the image
 	dryRun *bool, // ask everybody who takes part, and change nothing
+	json *bool, // print the result as JSON, for machines
+	metadata *string, // a file for the result as JSON
 ) error {
 	return checked(func() error {
 		return api.Release(ctx, api.ReleaseOptions{
 			Project: files(file), Targets: list(targets), Set: semicolons(set),
 			Fresh: on(fresh), Offline: on(offline), Force: on(force), NoReferrer: on(noReferrer), DryRun: on(dryRun),
+			JSON: on(json), Metadata: text(metadata),
 		})
 	})
 }

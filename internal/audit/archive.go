@@ -92,10 +92,10 @@ func (a *archive) survey() error {
 			return a.ended(info.Size())
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return errors.New("it is truncated; write it again")
+			return errors.New("it is no tar archive, or a truncated one; write it again")
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
-			return fmt.Errorf("it is no tar archive: %w", err)
+			return fmt.Errorf("it is no tar archive, so no image that was saved (%w)", err)
 		}
 		if len(a.at) >= maxArchiveEntries {
 			return fmt.Errorf("it has more than %d entries", maxArchiveEntries)
@@ -128,7 +128,7 @@ func (a *archive) survey() error {
 func (a *archive) ended(size int64) error {
 	last := make([]byte, 512)
 	if _, err := a.file.ReadAt(last, size-int64(len(last))); err != nil || !bytes.Equal(last, make([]byte, len(last))) {
-		return errors.New("it is truncated; write it again")
+		return errors.New("it is no tar archive, or a truncated one; write it again")
 	}
 	return nil
 }

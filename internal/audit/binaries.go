@@ -117,6 +117,10 @@ func (j *judgment) judgeStray(name string, n *rootfs.Inode) {
 		j.allowedFiles++
 	case j.own == 0:
 		j.add(Error, "elf-architecture", name, n, "%s, and no file is for that", is)
+	case (library && (strings.Contains(path.Base(name), ".so") || len(e.Needed) > 0 || e.SoName != "") || helper(name)) && j.unqualified(name) && !isTestData(name) && reach.JavaHome(j.fs, name) == "":
+		// A package for several platforms says so in its names: what says
+		// nothing is what its program loads or starts on this one.
+		j.add(Error, "elf-architecture", name, n, "%s, and nothing beside it is for that", is)
 	default:
 		j.add(Warning, "elf-architecture", name, n, "%s", is)
 	}
@@ -125,11 +129,8 @@ func (j *judgment) judgeStray(name string, n *rootfs.Inode) {
 // module reports what would load a file at run time. Test data of packages is
 // not loaded, nor is a Java runtime that nothing starts.
 func (j *judgment) module(name string) (reach.Module, bool) {
-	for part := range strings.SplitSeq(path.Dir(name), "/") {
-		switch part {
-		case "test", "tests", "testdata", "fixtures", "__tests__", "spec":
-			return reach.Module{}, false
-		}
+	if isTestData(name) {
+		return reach.Module{}, false
 	}
 	m, ok := reach.ModuleOf(j.fs, name)
 	if ok && m.Runtime == "java" {
@@ -139,6 +140,40 @@ func (j *judgment) module(name string) (reach.Module, bool) {
 		}
 	}
 	return m, ok
+}
+
+// isTestData reports whether a file lies where packages keep data of tests.
+func isTestData(name string) bool {
+	for part := range strings.SplitSeq(path.Dir(name), "/") {
+		switch part {
+		case "test", "tests", "testdata", "fixtures", "__tests__", "spec", "testing", "examples", "samples":
+			return true
+		}
+	}
+	return false
+}
+
+// helper reports whether a file lies where packages keep programs that they
+// start themselves.
+// https://refspecs.linuxfoundation.org/FHS_3.0/fhs/ch04s07.html
+func helper(name string) bool {
+	for _, dir := range []string{"/usr/libexec/", "/usr/lib/", "/usr/local/libexec/", "/usr/local/lib/", "/lib/"} {
+		if strings.HasPrefix(name, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// unqualified reports whether no element of a path names a platform but the
+// image's.
+func (j *judgment) unqualified(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if named := namedPlatform(part); named.some() && !named.fits(j.platform.OS, j.platform.Architecture) {
+			return false
+		}
+	}
+	return true
 }
 
 // stray adds a finding about a module, with what would load it.

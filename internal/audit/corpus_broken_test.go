@@ -23,7 +23,7 @@ func withPlatform(d []ocispecs.Descriptor, p *ocispecs.Platform) []ocispecs.Desc
 }
 
 func brokenImages() []corpusCase {
-	return append(brokenGraphs(), append(brokenPlatforms(), append(brokenLayers(), append(brokenPrograms(), append(brokenReach(), brokenMachines()...)...)...)...)...)
+	return append(brokenGraphs(), append(brokenPlatforms(), append(brokenLayers(), append(brokenPrograms(), append(brokenReach(), append(append(brokenNamed(), brokenPlaced()...), brokenMachines()...)...)...)...)...)...)
 }
 
 func brokenGraphs() []corpusCase {

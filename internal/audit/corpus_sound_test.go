@@ -12,7 +12,7 @@ import (
 )
 
 func soundImages() []corpusCase {
-	return append(soundGraphs(), append(soundFiles(), append(soundReach(), soundEntrypoints()...)...)...)
+	return append(soundGraphs(), append(soundFiles(), append(soundReach(), append(append(soundNamed(), soundPlaced()...), soundEntrypoints()...)...)...)...)
 }
 
 // busybox is an image of one program with many names, as busybox is.

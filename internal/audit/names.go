@@ -128,7 +128,22 @@ func readConfig(raw []byte, desc ocispecs.Descriptor) (*Config, error) {
 	if err := json.Unmarshal(raw, &image); err != nil {
 		return nil, fmt.Errorf("its config is not readable: %w", err)
 	}
+	// Docker alone has it, so that a mistake in it makes no config unreadable.
+	var docker struct {
+		Config struct{ Healthcheck struct{ Test []string } }
+	}
+	_ = json.Unmarshal(raw, &docker)
+	test := docker.Config.Healthcheck.Test
+	switch {
+	case len(test) > 1 && test[0] == "CMD":
+		test = test[1:]
+	case len(test) == 2 && test[0] == "CMD-SHELL":
+		test = []string{"/bin/sh", "-c", test[1]}
+	default:
+		test = nil
+	}
 	return &Config{
+		Healthcheck:  test,
 		Digest:       desc.Digest,
 		Size:         desc.Size,
 		OS:           image.OS,

@@ -189,7 +189,7 @@ func splitName(s string) (path, name string) {
 
 func openLayout(dir, name string) (LayerSource, string, func(), error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispecs.ImageIndexFile)); err != nil {
-		return nil, "", func() {}, fmt.Errorf("opening layout %q: %w; is it an OCI image layout?", dir, err)
+		return nil, "", func() {}, fmt.Errorf("%q is a directory without index.json, so it is no OCI image layout (%w)", dir, err)
 	}
 	return layoutSource{dir}, name, func() {}, nil
 }

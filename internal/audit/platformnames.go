@@ -208,7 +208,7 @@ func (j *judgment) relativesOf(name string) relatives {
 			scope = part
 		}
 		own := namedPlatform(part)
-		if own.some() {
+		if own.some() || rest == "" { // libx.so beside libx-aarch64.so
 			keys := map[string]bool{own.key(): true}
 			count := 0
 			for sibling, n := range dir.Children {

@@ -14,7 +14,7 @@ import (
 func (j *judgment) judgePrograms() {
 	c := j.config
 	j.reach = reach.Find(reach.Image{
-		FS: j.fs, Platform: j.platform, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, WorkingDir: c.WorkingDir, User: c.User,
+		FS: j.fs, Platform: j.platform, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, WorkingDir: c.WorkingDir, User: c.User, Healthcheck: c.Healthcheck,
 	})
 	if p := j.reach.Program; p != nil {
 		j.main, j.mainPath = p.Inode.File, p.Path
@@ -165,9 +165,17 @@ func (j *judgment) reachedELF(r *reach.File, e *rootfs.ELF) {
 		j.allowedFiles++
 	case (r.OnPath || !r.Sure) && j.relativesOf(r.Path).own:
 		j.allowedFiles++
+	case r.Way == reach.Preloaded && !j.musl():
+		// glibc's loader says so and goes on without.
+		j.reached(r, Warning, "elf-architecture", "%s is for %s, the image for %s", r.What, e.MachineName(), j.node.Platform)
 	default:
 		j.reached(r, Error, "elf-architecture", "%s is for %s, the image for %s", r.What, e.MachineName(), j.node.Platform)
 	}
+}
+
+// musl reports whether the image's own program runs with musl.
+func (j *judgment) musl() bool {
+	return j.main != nil && j.main.ELF != nil && rootfs.LibC(j.main.ELF.Interp) == "musl"
 }
 
 // emulator reports whether a file is named as QEMU's user emulators are, which

@@ -42,7 +42,7 @@ func readTree(ctx context.Context, source Source, ref string) (*Tree, error) {
 	r := &reader{source: source, ref: ref}
 	desc, raw, err := source.Manifest(ctx, ref)
 	if err != nil {
-		return nil, fmt.Errorf("inspecting %q: %w", ref, err)
+		return nil, fmt.Errorf("inspecting: %w", err) // which names ref
 	}
 	if err := verified(raw, desc); err != nil {
 		return nil, fmt.Errorf("inspecting %q: %w", ref, err)

@@ -118,7 +118,7 @@ func TestOpenBad(t *testing.T) {
 		{writeFile(t, tarOf(t, text("manifest.json", "{")), "a.tar"), "manifest.json"},
 		{writeFile(t, tarOf(t, saved[0], saved[3]), "a.tar"), "does not hold it"},
 		{writeFile(t, tarOf(t, saved[1], saved[3]), "a.tar"), "reading the config"},
-		{"oci:" + t.TempDir(), "is it an OCI image layout"},
+		{"oci:" + t.TempDir(), "no OCI image layout"},
 		{"oci-archive:" + writeFile(t, whole, "a.tar") + ":other", "it holds no"},
 		{writeFile(t, tarOf(t, text("index.json", `{"manifests":[]}`)), "a.tar"), "holds no image"},
 	} {

@@ -107,6 +107,9 @@ type Config struct {
 	WorkingDir string            `json:"workingDir,omitempty"`
 	Ports      []string          `json:"ports,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	// Healthcheck is the command that Docker tests a container with, without
+	// CMD or CMD-SHELL in front.
+	Healthcheck []string `json:"healthcheck,omitempty"`
 	// DiffIDs are the digests of the layers, unpacked.
 	DiffIDs []digest.Digest `json:"diffIDs,omitempty"`
 }

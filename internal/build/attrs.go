@@ -188,8 +188,12 @@ func addEpoch(m map[string]string, b *plan.Build, o Options) {
 	m["source-date-epoch"] = strconv.FormatInt(t.Unix(), 10)
 }
 
-// exports pushes by digest: no tag moves because of a build.
+// exports pushes by digest: no tag moves because of a build. A build that is
+// neither pushed nor built on has none.
 func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
+	if b.Repository == "" && !b.Passed {
+		return nil, nil
+	}
 	m := map[string]string{}
 	for _, e := range b.Spec.Outputs {
 		if e["type"] != "image" && e["type"] != "registry" {
@@ -221,6 +225,11 @@ func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 		m["registry.insecure"] = "true"
 	}
 	addEpoch(m, b, o)
+	addAnnotations(m, b)
+	return []client.ExportEntry{{Type: client.ExporterImage, Attrs: m}}, nil
+}
+
+func addAnnotations(m map[string]string, b *plan.Build) {
 	for _, a := range b.Spec.AnnotationList() {
 		if a.Level != "manifest" {
 			continue // the index and its descriptors are archmage's own to write
@@ -229,5 +238,4 @@ func exports(b *plan.Build, o Options) ([]client.ExportEntry, error) {
 			m["annotation."+a.Key] = a.Value
 		}
 	}
-	return []client.ExportEntry{{Type: client.ExporterImage, Attrs: m}}, nil
 }

@@ -5,6 +5,8 @@ package build
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +76,13 @@ type Result struct {
 	// were solved together, those that name this one or none.
 	Steps, Cached int
 	Duration      time.Duration
+
+	parcel *parcel // holds the image, where it is not pushed
+}
+
+// Base is what others are built on.
+func (r *Result) Base(b *plan.Build) Base {
+	return Base{Repository: b.Repository, Descriptor: r.Descriptor, parcel: r.parcel}
 }
 
 // Error is a build that failed by its own fault: another worker would fail
@@ -122,12 +131,15 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if err != nil {
 		return nil, err
 	}
-	if carried(w, b) {
+	back := carried(w, b.Repository) || b.Passed
+	if back || slices.ContainsFunc(slices.Collect(maps.Values(bases)), func(base Base) bool { return fetched(w, base) }) {
 		if p, err = newParcel(o.Scratch); err != nil {
 			return nil, err
 		}
-		defer p.remove()
-		if bases, err = p.fetchAll(ctx, o.Registry, bases); err != nil {
+		if !b.Passed { // else it serves what is built on it, and goes with the scratch directory
+			defer p.remove()
+		}
+		if bases, err = p.fetchAll(ctx, o.Registry, w, bases); err != nil {
 			return nil, err
 		}
 	}
@@ -135,14 +147,15 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if err != nil {
 		return nil, invalid(b, err)
 	}
-	if p != nil {
-		opt.Exports[0] = p.export(opt.Exports[0])
+	image := slices.IndexFunc(opt.Exports, func(e client.ExportEntry) bool { return e.Type == client.ExporterImage })
+	if back && image >= 0 {
+		opt.Exports[image] = p.export(opt.Exports[image])
 	}
 	if err := inputs.Watch(opt, reading); err != nil {
 		return nil, err
 	}
 	opt.Session = append(opt.Session, w.Auth(logins(b, opt, reading.Repositories(ctx), o)...))
-	resp, s, err := push(ctx, w, b, p != nil, o, func() (*client.SolveResponse, *stream, bool, error) {
+	resp, s, err := push(ctx, w, b, back || image < 0, o, func() (*client.SolveResponse, *stream, bool, error) {
 		s := d.start(b.ID(), w.Name)
 		defer s.wait()
 		resp, made, err := solve(ctx, w.Client, *opt, created(b, o), s.channel)
@@ -154,11 +167,13 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 	if err := reading.Unreadable(); err != nil {
 		return nil, &Error{Build: b.ID(), Err: err, Hint: err.Remedy()}
 	}
-	desc, err := pushed(resp.ExporterResponse)
-	if err != nil {
-		return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
+	var desc ocispecs.Descriptor
+	if image >= 0 {
+		if desc, err = pushed(resp.ExporterResponse); err != nil {
+			return nil, fmt.Errorf("reading BuildKit's answer for %s: %w", b.ID(), err)
+		}
 	}
-	if p != nil {
+	if back && b.Repository != "" {
 		text := "pushing from this machine to " + b.Repository
 		if o.Unpushed {
 			text = "storing on this machine"
@@ -171,5 +186,8 @@ func Solve(ctx context.Context, w *worker.Worker, b *plan.Build, bases map[strin
 		}
 	}
 	steps, cached := s.counts(b.PlatformName())
-	return &Result{Descriptor: desc, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
+	if !b.Passed {
+		p = nil
+	}
+	return &Result{Descriptor: desc, parcel: p, Inputs: reading.Sent(), Changed: reading.Changed(), Steps: steps, Cached: cached, Duration: time.Since(start)}, nil
 }

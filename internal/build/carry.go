@@ -34,12 +34,15 @@ type Registry interface {
 	CheckPush(ctx context.Context, repository string) error
 }
 
-// carried says whether the image of b comes back over the session: the worker
-// is declared so, or the registry is on this machine's loopback and could not
-// be brought to the worker.
-func carried(w *worker.Worker, b *plan.Build) bool {
-	return w.Push == "client" || (w.Unforwarded != nil && oci.Loopback(plan.Host(b.Repository)))
+// carried says whether images of a repository pass through the workstation: the
+// worker is declared so, or the registry is on this machine's loopback and could
+// not be brought to the worker.
+func carried(w *worker.Worker, repository string) bool {
+	return repository != "" && (w.Push == "client" || (w.Unforwarded != nil && oci.Loopback(plan.Host(repository))))
 }
+
+// fetched reports whether a base has to be brought here for a worker.
+func fetched(w *worker.Worker, b Base) bool { return b.parcel == nil && carried(w, b.Repository) }
 
 // parcel is a directory that an image passes through on its way. What is in it
 // lies on disk, not in memory.
@@ -118,9 +121,12 @@ func (p *parcel) pushAll(ctx context.Context, reg Registry, repository string, d
 }
 
 // fetchAll brings the bases here, for a worker that cannot pull them.
-func (p *parcel) fetchAll(ctx context.Context, reg Registry, bases map[string]Base) (map[string]Base, error) {
+func (p *parcel) fetchAll(ctx context.Context, reg Registry, w *worker.Worker, bases map[string]Base) (map[string]Base, error) {
 	out := map[string]Base{}
 	for name, b := range bases {
+		if out[name] = b; !fetched(w, b) {
+			continue
+		}
 		if err := p.fetch(ctx, reg, b.Repository, b.Descriptor, &graph{}, 0); err != nil {
 			return nil, err
 		}

@@ -83,6 +83,9 @@ func (c *checker) settings() {
 // prepare asks for the directory that the command runs in; it cannot make that
 // itself.
 func (c *checker) prepare() {
+	if why := shellWords(c.build.Spec.Prepare.Command); why != "" {
+		c.say("command", "In the prepare command of target %q, %s.", c.build.Target.Name, why)
+	}
 	dir := c.build.Spec.Prepare.Dir
 	if dir == "" && remote(c.options.Dir, value(c.build.Spec.Context)) {
 		return

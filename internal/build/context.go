@@ -23,6 +23,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
+	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
@@ -77,7 +78,7 @@ func mounts(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 			so.FrontendAttrs["dockerfilekey"] = "dockerfile"
 		}
 	} else {
-		tree, err := directory(at.Context, layers(b, o), o.Checkout)
+		tree, err := directory(at.Context, layers(b, o), o)
 		if err != nil {
 			return nil, fmt.Errorf("the context of target %q: %w", b.Target.Name, err)
 		}
@@ -94,7 +95,7 @@ func mounts(b *plan.Build, bases map[string]Base, so *client.SolveOpt, o Options
 		if at.Missing() {
 			return nil, fmt.Errorf("there is no Dockerfile %s for target %q; set context and dockerfile, or write it", at.Path(), b.Target.Name)
 		}
-		tree, err := directory(at.Directory, nil, nil)
+		tree, err := directory(at.Directory, nil, o)
 		if err != nil {
 			return nil, fmt.Errorf("the Dockerfile of target %q: %w", b.Target.Name, err)
 		}
@@ -153,7 +154,7 @@ func namedContext(b *plan.Build, given string, bases map[string]Base, so *client
 		so.FrontendAttrs[key] = val
 	default:
 		dir := absolute(o.Dir, localPath(val))
-		fs, err := directory(dir, layers(b, o), o.Checkout)
+		fs, err := directory(dir, layers(b, o), o)
 		if err != nil {
 			return err
 		}
@@ -219,8 +220,9 @@ func sharedKey(dir string) string {
 
 // directory is a local directory as BuildKit's session sends it. With an epoch,
 // times and modes are sent as every clone of the commit has them, whenever and
-// under whichever umask it was made.
-func directory(dir string, epoch *time.Time, c *Checkout) (fsutil.FS, error) {
+// under whichever umask it was made. The state of archmage, which changes while
+// it builds, is not sent.
+func directory(dir string, epoch *time.Time, o Options) (fsutil.FS, error) {
 	st, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no directory %s", dir)
@@ -232,11 +234,24 @@ func directory(dir string, epoch *time.Time, c *Checkout) (fsutil.FS, error) {
 		return nil, fmt.Errorf("%s is no directory", dir)
 	}
 	fs, err := fsutil.NewFS(dir)
-	if err != nil || epoch == nil {
-		return fs, err
+	if err != nil {
+		return nil, err
 	}
-	cloned := c.modes(dir)
+	state, err := filepath.Rel(dir, filepath.Join(o.Dir, journal.Dir))
+	if err != nil {
+		state = "" // elsewhere
+	}
+	cloned := func(string, *fstypes.Stat) {}
+	if epoch != nil {
+		cloned = o.Checkout.modes(dir)
+	}
 	return fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(path string, st *fstypes.Stat) fsutil.MapResult {
+		if path == state && os.FileMode(st.Mode).IsDir() {
+			return fsutil.MapResultSkipDir
+		}
+		if epoch == nil {
+			return fsutil.MapResultKeep
+		}
 		st.ModTime = afterEpoch(st.ModTime, epoch.UnixNano())
 		cloned(path, st)
 		return fsutil.MapResultKeep

@@ -72,8 +72,8 @@ func TestFailures(t *testing.T) {
 	}
 	r := newRig(t, dir)
 	for body, want := range map[string]struct{ text, source, hint string }{
-		``:                       {`"/not-there"`, ">>> COPY not-there /", "mend"},
-		`dockerfile = "Syntax"`:  {"unknown instruction: COPPY", ">>> COPPY a /", "mend"},
+		``:                       {`"not-there" is not in the context`, ">>> COPY not-there /", "relative to the context"},
+		`dockerfile = "Syntax"`:  {"unknown instruction: COPPY", ">>> COPPY a /", "fix"},
 		`dockerfile = "Nobody"`:  {"127.0.0.1:1", ">>> FROM 127.0.0.1:1/nobody:1", ""},
 		`dockerfile = "Foreign"`: {"exec format error", ">>> RUN", "FROM --platform=$BUILDPLATFORM"},
 		`dockerfile = "Empty"`:   {"empty", "", ""},
@@ -212,7 +212,7 @@ func TestWordsDecideNothing(t *testing.T) {
 			t.Parallel()
 			r := &rig{t: t, client: r.client, host: r.host, env: r.env, dir: r.dir}
 			e := r.refused(fmt.Sprintf("dockerfile = %q", fmt.Sprint("D", i)), fmt.Sprintf("exit code: %d", codes[i%len(codes)]))
-			if !strings.Contains(e.Step, "RUN echo") || e.Hint != mend {
+			if !strings.Contains(e.Step, "RUN echo") || e.Hint != again {
 				t.Errorf("step %q, hint %q", e.Step, e.Hint)
 			}
 		})

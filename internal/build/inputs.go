@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func ReadInputs(ctx context.Context, b *plan.Build, bases map[string]Base, host 
 func RunsPrograms(ctx context.Context, b *plan.Build, host ocispecs.Platform, o Options) (line int, runs bool) {
 	bases := map[string]Base{}
 	for name, need := range b.Needs { // not built yet, whatever it will be
-		bases[name] = Base{Repository: need.Repository, Descriptor: ocispecs.Descriptor{Digest: digest.FromString(need.ID())}}
+		bases[name] = Base{Repository: cmp.Or(need.Repository, "localhost/unpushed"), Descriptor: ocispecs.Descriptor{Digest: digest.FromString(need.ID())}}
 	}
 	opt, dirs, err := frontendOpt(b, bases, o)
 	if err != nil {

@@ -35,7 +35,7 @@ func push(ctx context.Context, w *worker.Worker, b *plan.Build, carried bool, o 
 			return resp, s, nil
 		}
 		if !made || carried || o.Registry == nil || ctx.Err() != nil || !ofPush(err, s) {
-			return nil, s, failure(ctx, err, b, w, s, carried)
+			return nil, s, failure(ctx, err, b, w, s, carried, o)
 		}
 		if refused := o.Registry.CheckPush(ctx, b.Repository); refused != nil {
 			return nil, s, fmt.Errorf("building %s, pushing it: %w", b.ID(), refused)

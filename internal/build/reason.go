@@ -18,11 +18,11 @@ import (
 
 // failure sorts an error of a solve: interrupted, the worker's, or the build's.
 // What a step printed decides nothing, as anything may be printed.
-func failure(ctx context.Context, err error, b *plan.Build, w *worker.Worker, s *stream, carried bool) error {
+func failure(ctx context.Context, err error, b *plan.Build, w *worker.Worker, s *stream, carried bool, o Options) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	own := describe(err, b, s)
+	own := describe(err, b, s, o)
 	var exit *gatewaypb.ExitError
 	switch {
 	case broken(err): // a step that was cut short has an exit code too
@@ -60,11 +60,14 @@ func ranOut(err error, s *stream, carried bool) bool {
 }
 
 // describe makes err the build's own.
-func describe(err error, b *plan.Build, s *stream) *Error {
+func describe(err error, b *plan.Build, s *stream, o Options) *Error {
 	out := &Error{Build: b.ID(), Err: flat(err), Hint: remedy(err)}
 	if step := s.failed(err, b.PlatformName()); step != nil {
 		out.Step, out.Log = step.title(b.PlatformName()), step.log.last()
 		out.Err = errors.New(step.reason)
+		if text, hint, ok := absent(b, o, step.name, step.reason); ok {
+			out.Err, out.Hint = errors.New(text), hint
+		}
 	}
 	for _, src := range errdefs.Sources(err) {
 		var text strings.Builder
@@ -74,12 +77,12 @@ func describe(err error, b *plan.Build, s *stream) *Error {
 		}
 	}
 	if out.Hint == "" {
-		out.Hint = mend
+		out.Hint = again
 	}
 	return out
 }
 
-const mend = "mend it and run the same command again: the platforms that were built are kept"
+const again = "fix it and run the same command again: the platforms that were built are kept"
 
 // Exit codes of what did not run: a shell's for a program that it cannot
 // execute, and runc's.
@@ -97,7 +100,7 @@ func stepHint(code uint32, exhausted bool) string {
 	if code == exitNotExecutable || code == exitNotStarted {
 		return fmt.Sprintf("with exit code %d the program could not be executed: if it is of another architecture than the worker's, use a native worker, cross-compile with FROM --platform=$BUILDPLATFORM, or install binfmt handlers on the worker", code)
 	}
-	return mend
+	return again
 }
 
 // flat drops the stack trace and gRPC's wrapping: mage prints errors with %+v.

@@ -63,6 +63,12 @@ func solveOpt(b *plan.Build, bases map[string]Base, o Options) (*client.SolveOpt
 		return nil, err
 	}
 	so.CacheImports, so.CacheExports = imports, append(exports, so.CacheExports...)
+	files, err := fileExports(b, o)
+	if err != nil {
+		return nil, err
+	}
+	// The answer holds what the last exporter of an image says of it.
+	so.Exports = append(files, so.Exports...)
 	so.Session, err = attachables(b, o)
 	return so, err
 }

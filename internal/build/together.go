@@ -25,8 +25,8 @@ import (
 )
 
 // Together groups builds that a worker may be asked for in one solve: those of one
-// target that differ in nothing but the platform, wait for no other build and have
-// no attestations. In one solve the context is sent once, and exported once.
+// target that differ in nothing but the platform, wait for no other build, have no
+// attestations and are pushed, not written to files. In one solve the context is sent once, and exported once.
 func Together(builds []*plan.Build, o Options) [][]*plan.Build {
 	type group struct {
 		builds []*plan.Build
@@ -57,7 +57,7 @@ func Together(builds []*plan.Build, o Options) [][]*plan.Build {
 // withoutPlatform is what BuildKit will be asked for b apart from its platform,
 // nil where it has to be asked for b alone.
 func withoutPlatform(b *plan.Build, o Options) *client.SolveOpt {
-	if len(b.Needs) > 0 {
+	if len(b.Needs) > 0 || len(b.Target.Outputs) > 0 || b.Repository == "" {
 		return nil
 	}
 	var out client.SolveOpt
@@ -87,7 +87,7 @@ type Outcome struct {
 // digest, as Solve does one. One that fails does not stop the others.
 func SolveAll(ctx context.Context, w *worker.Worker, builds []*plan.Build, bases map[string]Base, d *Display, o Options) []Outcome {
 	out := make([]Outcome, len(builds))
-	if len(builds) == 1 || carried(w, builds[0]) {
+	if len(builds) == 1 || carried(w, builds[0].Repository) {
 		var all sync.WaitGroup
 		for i, b := range builds {
 			all.Go(func() { out[i].Result, out[i].Err = Solve(ctx, w, b, bases, d, o) })
@@ -247,7 +247,7 @@ func (p *part) end(ctx context.Context, t *together, s *stream, images map[strin
 	var unreadable *inputs.UnreadableError
 	switch {
 	case p.err != nil:
-		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false)
+		p.outcome.Err = failure(ctx, p.err, p.build, t.worker, s, false, t.options)
 	case err != nil:
 		p.outcome.Err = ofBuild(err, p.build)
 	default:

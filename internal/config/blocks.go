@@ -201,6 +201,12 @@ type Release struct {
 	MediaTypes string `hcl:"media_types,optional"`
 	// ArchTags is the pattern of the tags of single platforms, "" for none.
 	ArchTags string `hcl:"arch_tags,optional"`
+	// TagPolicy is all or semver: with semver latest, 1 and 1.2 move only where no
+	// newer version of their line is published.
+	TagPolicy string `hcl:"tag_policy,optional"`
+	// MaxGrowth is by how much an image may be larger than that of the release
+	// before, for each platform: "10%"; left out: by anything.
+	MaxGrowth string `hcl:"max_growth,optional"`
 	// Prove runs the smoke cases before any tag moves.
 	Prove bool `hcl:"prove,optional"`
 	// FailOn is the severity that stops a release: error, warning or note.
@@ -214,6 +220,8 @@ type Release struct {
 	Sign *Sign `hcl:"sign,block"`
 
 	RequireDevices []ocispecs.Platform
+	// Growth is MaxGrowth as a fraction, nil for none.
+	Growth *float64
 }
 
 // Sign is the `sign` block of the release: a key pair as `cosign
@@ -253,6 +261,7 @@ func defaultRelease() Release {
 		MediaTypes:   "oci",
 		ArchTags:     "{tag}-{arch}{variant}",
 		Prove:        true,
+		TagPolicy:    "all",
 		FailOn:       "error",
 	}
 }

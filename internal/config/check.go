@@ -1,11 +1,12 @@
 package config
 
 import (
-	"errors"
 	"fmt"
+	"math"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,13 +75,24 @@ func (t *Target) Check() hcl.Diagnostics {
 	for _, o := range t.Overrides {
 		diags = append(diags, o.check()...)
 	}
-	if p := t.Prepare; p != nil && len(p.Command) == 0 {
+	if p := t.Prepare; p != nil && emptyList(p.Body, "command") {
 		fail(at(p.Body, "command", -1), "Empty command", "A prepare block runs a command: command = [\"make\", \"dist\"].")
 	}
 	for _, s := range t.Smokes {
 		diags = append(diags, s.check()...)
 	}
 	return diags
+}
+
+// emptyList reports whether an attribute is written as a list of nothing. One that
+// is missing, or no list, was reported when it was decoded.
+func emptyList(body hcl.Body, name string) bool {
+	attr := blockAttr(body, name)
+	if attr == nil {
+		return false
+	}
+	list, diags := hcl.ExprList(attr.Expr)
+	return !diags.HasErrors() && len(list) == 0
 }
 
 func (s *Smoke) check() hcl.Diagnostics {
@@ -147,9 +159,13 @@ func (w *Worker) check() hcl.Diagnostics {
 	if w.Address != "auto" {
 		scheme, rest, ok := strings.Cut(w.Address, "://")
 		if !ok || !slices.Contains(workerSchemes, scheme) || rest == "" {
+			detail := fmt.Sprintf("The address %q is neither \"auto\" nor one of: %s://….", w.Address, strings.Join(workerSchemes, "://…, "))
+			if near := likelyAddress(w.Address); near != "" {
+				detail = fmt.Sprintf("The address %q has no scheme that is known. Did you mean %q? There are: auto, %s://….", w.Address, near, strings.Join(workerSchemes, "://…, "))
+			}
 			diags = append(diags, &hcl.Diagnostic{
 				Severity: hcl.DiagError, Summary: "Invalid worker address",
-				Detail:  fmt.Sprintf("The address %q is neither \"auto\" nor one of: %s://….", w.Address, strings.Join(workerSchemes, "://…, ")),
+				Detail:  detail,
 				Subject: at(w.Body, "address", -1),
 			})
 		}
@@ -167,6 +183,30 @@ func (w *Worker) check() hcl.Diagnostics {
 	w.Push = oneOf(w.Body, "push", w.Push, &diags, "worker", "client")
 	return diags
 }
+
+// likelyAddress is what an address without a known scheme was most likely meant
+// to be, or "".
+func likelyAddress(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	switch {
+	case ok && rest != "":
+		if near := nearest(scheme, workerSchemes); near != "" {
+			return near + "://" + rest
+		}
+	case ok, strings.ContainsAny(text, " \t"):
+	case strings.HasPrefix(text, "/"):
+		return "unix://" + text
+	case strings.Contains(text, "@"):
+		return "ssh://" + text
+	case portEnd.MatchString(text):
+		return "tcp://" + text
+	case strings.EqualFold(text, "auto"), nearest(text, []string{"auto"}) != "":
+		return "auto"
+	}
+	return ""
+}
+
+var portEnd = regexp.MustCompile(`^[^/:]+:[0-9]+$`)
 
 func (c *Config) checkAddresses() hcl.Diagnostics {
 	var diags hcl.Diagnostics
@@ -209,8 +249,10 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
 	}
 	switch {
+	case d.Host == "" && d.Worker == "" && misspelt(d.Body, "host", "worker"):
+		// Said already, where the attribute is.
 	case d.Host == "" && d.Worker == "":
-		fail("host", "Device without a host", "Device %q says not where it is: host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)
+		fail("host", "Device without a host", "Device %q does not say where it is. Add host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)
 	case d.Host != "" && d.Worker != "":
 		fail("worker", "Device with two places", "Device %q has a host and a worker; it is reached by one of them.", d.Name)
 	case d.Worker != "" && c.Worker(d.Worker) == nil && (d.Worker != "auto" || len(c.Workers) > 0):
@@ -342,6 +384,17 @@ func (r *Release) check(c *Config) hcl.Diagnostics {
 	r.Emulation = oneOf(r.Body, "emulation", r.Emulation, &diags, "warn", "forbid", "allow")
 	r.Attestations = oneOf(r.Body, "attestations", r.Attestations, &diags, "keep", "strip")
 	r.MediaTypes = oneOf(r.Body, "media_types", r.MediaTypes, &diags, "oci", "docker")
+	r.TagPolicy = oneOf(r.Body, "tag_policy", r.TagPolicy, &diags, "all", "semver")
+	if r.MaxGrowth != "" {
+		number, ok := strings.CutSuffix(r.MaxGrowth, "%")
+		percent, err := strconv.ParseFloat(number, 64)
+		if !ok || err != nil || percent < 0 || math.IsInf(percent, 0) || math.IsNaN(percent) {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid max_growth", Detail: fmt.Sprintf("%q is no percentage; write for example \"10%%\".", r.MaxGrowth), Subject: at(r.Body, "max_growth", -1)})
+		} else {
+			fraction := percent / 100
+			r.Growth = &fraction
+		}
+	}
 	r.FailOn = oneOf(r.Body, "fail_on", r.FailOn, &diags, "error", "warning", "note")
 	r.RequireDevices = platformList(r.Body, "require_devices", r.RequireNames, &diags)
 	for i, p := range r.RequireDevices {
@@ -378,21 +431,6 @@ const IndexAlways = "always"
 // tagPattern is the grammar of the distribution specification:
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 var tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-
-func checkTag(tag string) error {
-	if strings.HasPrefix(tag, "-") {
-		return fmt.Errorf("the tag %q begins with a dash", tag)
-	}
-	named, err := oci.ParseReference(tag)
-	var e *oci.ReferenceError
-	if errors.As(err, &e) {
-		return fmt.Errorf("%w; %s", err, e.Hint())
-	}
-	if _, ok := named.(reference.Digested); ok {
-		return fmt.Errorf("%q names a digest; a release gives digests, it cannot be told one", tag)
-	}
-	return nil
-}
 
 func platformList(body hcl.Body, attr string, names []string, diags *hcl.Diagnostics) []ocispecs.Platform {
 	var out []ocispecs.Platform

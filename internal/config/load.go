@@ -38,7 +38,7 @@ func Load(o Options) (*Config, hcl.Diagnostics) {
 	}
 	files, diags := c.read(o)
 	if diags.HasErrors() {
-		return c, diags
+		return c, c.plain(diags)
 	}
 	diags = append(diags, c.compose(files, o.Environ)...)
 
@@ -51,6 +51,7 @@ func Load(o Options) (*Config, hcl.Diagnostics) {
 		ours := f.ours()
 		c.own = c.own || ours
 		unknown := fileShape().unknown(f.body, "This file")
+		diags = append(diags, repeated(f)...)
 		if !ours {
 			unknown = passedOver(unknown)
 		}
@@ -59,19 +60,24 @@ func Load(o Options) (*Config, hcl.Diagnostics) {
 			own = append(own, f.body)
 		}
 	}
+	for _, f := range files {
+		if f.body != nil && f.ours() {
+			diags = append(diags, stray(f, bodies)...)
+		}
+	}
 	blocks, ownDiags := ownContent(own)
 	diags = append(diags, ownDiags...)
 
 	evaluation := c.evaluate(bodies)
 	diags = append(diags, evaluation...)
 	if evaluation.HasErrors() {
-		return c, sorted(diags)
+		return c, sorted(c.plain(diags))
 	}
 	c.evaluated = true
 	diags = append(diags, c.decodeOwn(blocks)...)
 	diags = append(diags, c.decodeTargets()...)
 	diags = append(diags, c.check()...)
-	return c, sorted(diags)
+	return c, sorted(c.plain(diags))
 }
 
 // passedOver makes warnings of what a bake file holds and bake does not know.

@@ -86,7 +86,7 @@ func (c *Config) Bake(s *Selection, remote func(string) bool) (*Bake, hcl.Diagno
 			}
 		}
 		var err error
-		t.Outputs, err = c.outputs(t.Outputs)
+		t.Outputs, err = c.Outputs(t.Outputs)
 		fail("output", "", err)
 		fail("secret", "", c.secretsThere(t.Secrets))
 		fail("ssh", "", c.keysThere(t.SSH))
@@ -115,8 +115,8 @@ func (c *Config) path(p string) string {
 	return filepath.Join(c.dir, p)
 }
 
-// outputs checks where files go, and names standard output where bake does.
-func (c *Config) outputs(list Outputs) (Outputs, error) {
+// Outputs checks where files go, and names standard output where bake does.
+func (c *Config) Outputs(list Outputs) (Outputs, error) {
 	out := slices.Clone(list)
 	stdout := false
 	for i, e := range out {

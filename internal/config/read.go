@@ -30,6 +30,9 @@ type Selection struct {
 // is reported with the place that it comes from.
 func (c *Config) Read(names, set []string) (*Selection, hcl.Diagnostics) {
 	asked, err := c.asked(names)
+	if err != nil && len(names) == 0 {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to build", Detail: Sentence(err)}}
+	}
 	if err != nil {
 		return nil, option("targets", err)
 	}
@@ -62,14 +65,20 @@ func (c *Config) Read(names, set []string) (*Selection, hcl.Diagnostics) {
 			s.Groups[g] = &copied
 		}
 	}
+	if !diags.HasErrors() {
+		s.nameDefault(asked)
+	}
+	said := map[string]bool{}
+	for _, name := range slices.Clone(s.Order) {
+		for _, err := range c.loadLinks(s, name, over, nil) {
+			if key := problem(err); !said[key] {
+				said[key] = true
+				diags = append(diags, c.diagnose(name, err))
+			}
+		}
+	}
 	if diags.HasErrors() {
 		return nil, diags
-	}
-	s.nameDefault(asked)
-	for _, name := range slices.Clone(s.Order) {
-		if err := c.loadLinks(s, name, over, nil); err != nil {
-			return nil, append(diags, c.diagnose(name, err))
-		}
 	}
 	return s, diags
 }
@@ -100,7 +109,7 @@ func (c *Config) asked(names []string) ([]string, error) {
 				return []string{c.Targets[0].Name}, nil
 			}
 			if len(c.names()) == 0 {
-				return nil, fmt.Errorf("nothing to build is named in %s; add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", "))
+				return nil, fmt.Errorf("there is no target in %s; add a block such as: target \"app\" { tags = [\"registry.example/app:1\"] }", strings.Join(c.Files, ", "))
 			}
 			return nil, c.noDefault()
 		}
@@ -126,7 +135,7 @@ func (c *Config) noDefault() error {
 // files the one target that there is must be named.
 func (c *Config) ReadAsBake(names, set []string) (*Selection, hcl.Diagnostics) {
 	if len(names) == 0 && !c.own && c.group("default") == nil && c.target("default") == nil && len(c.names()) > 0 {
-		return nil, option("targets", c.noDefault())
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nothing to build", Detail: Sentence(c.noDefault())}}
 	}
 	return c.Read(names, set)
 }
@@ -276,28 +285,30 @@ func (c *Config) inherit(name string, visited map[string]*Target, over overrides
 
 // loadLinks adds the targets that name's contexts refer to. One that nobody
 // asked for is built without being published: its output is cacheonly.
-func (c *Config) loadLinks(s *Selection, name string, over overrides, visited []string) error {
+func (c *Config) loadLinks(s *Selection, name string, over overrides, visited []string) []error {
+	var errs []error
 	visited = append(visited[:len(visited):len(visited)], name)
 	t := s.Targets[name]
 	for _, base := range t.Bases() {
 		if slices.Contains(visited, base) {
 			i := slices.Index(visited, base)
-			return &circle{append(visited[i:len(visited):len(visited)], base)}
+			return append(errs, &circle{append(visited[i:len(visited):len(visited)], base)})
 		}
 		if c.target(base) == nil {
-			return &unknownName{name, "contexts", base}
+			errs = append(errs, &unknownName{name, "contexts", base})
+			continue
 		}
 		if s.Targets[base] == nil {
 			linked, err := c.resolve(base, over)
 			if err != nil {
-				return err
+				return append(errs, err)
 			}
 			linked.Outputs = Outputs{{"type": "cacheonly"}}
 			s.Targets[base], s.Linked[base] = linked, true
 			s.Order = append(s.Order, base)
 		}
-		if err := c.loadLinks(s, base, over, visited); err != nil {
-			return err
+		if inner := c.loadLinks(s, base, over, visited); len(inner) > 0 {
+			return append(errs, inner...)
 		}
 		b := s.Targets[base]
 		for _, e := range b.Entitlements {
@@ -306,11 +317,26 @@ func (c *Config) loadLinks(s *Selection, name string, over overrides, visited []
 			}
 		}
 	}
-	return nil
+	return errs
 }
 
 // circle are targets whose contexts name each other.
 type circle struct{ names []string }
+
+// problem is the same for one mistake that was met on several ways.
+func problem(err error) string {
+	var round *circle
+	if errors.As(err, &round) {
+		names := slices.Clone(round.names[1:])
+		slices.Sort(names)
+		return strings.Join(names, " ")
+	}
+	var unknown *unknownName
+	if errors.As(err, &unknown) {
+		return unknown.by + " " + unknown.name
+	}
+	return err.Error()
+}
 
 func (e *circle) Error() string { return strings.Join(e.names, " → ") }
 
@@ -340,6 +366,9 @@ func (c *Config) diagnose(name string, err error) *hcl.Diagnostic {
 func (c *Config) didYouMean(name string) string {
 	if near := nearest(name, c.names()); near != "" {
 		return fmt.Sprintf(" Did you mean %q?", near)
+	}
+	if all := c.names(); len(all) > 0 && len(all) <= 20 {
+		return fmt.Sprintf(" There are: %s.", strings.Join(all, ", "))
 	}
 	return ""
 }

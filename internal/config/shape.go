@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
@@ -113,50 +112,9 @@ var unlabelled = map[string]struct{}{
 	"release": {}, "audit": {}, "prepare": {}, "smoke": {}, "expect": {}, "http": {}, "tls": {}, "validation": {}, "sign": {},
 }
 
-func (s shape) diagnose(kind, name, where string, at hcl.Range) *hcl.Diagnostic {
-	var known []string
-	known = append(known, s.attrs...)
-	for b := range s.blocks {
-		known = append(known, b)
-	}
-	slices.Sort(known)
-	detail := fmt.Sprintf("%s has no %s %q.", where, kind, name)
-	if near := nearest(name, known); near != "" {
-		detail += fmt.Sprintf(" Did you mean %q?", near)
-	} else if !s.open {
-		detail += fmt.Sprintf(" It may hold: %s.", strings.Join(known, ", "))
-	} else {
-		var blocks []string
-		for b := range s.blocks {
-			blocks = append(blocks, b)
-		}
-		slices.Sort(blocks)
-		detail += fmt.Sprintf(" It may hold the blocks: %s.", strings.Join(blocks, ", "))
-	}
-	return &hcl.Diagnostic{
-		Severity: hcl.DiagError,
-		Summary:  "Unknown " + kind,
-		Detail:   detail,
-		Subject:  &at,
-	}
-}
-
 func describeBlock(typ string, labels []string) string {
 	if len(labels) == 0 {
 		return "The block " + typ
 	}
 	return fmt.Sprintf("The block %s %q", typ, strings.Join(labels, `" "`))
-}
-
-// nearest returns the known name that a person most likely meant, or "".
-func nearest(name string, known []string) string {
-	best, dist := "", 3
-	fold := strings.NewReplacer("_", "-").Replace(strings.ToLower(name))
-	for _, k := range known {
-		d := levenshtein.Distance(fold, strings.NewReplacer("_", "-").Replace(strings.ToLower(k)), nil)
-		if d < dist && d < len(k) {
-			best, dist = k, d
-		}
-	}
-	return best
 }

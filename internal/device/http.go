@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -82,7 +83,7 @@ func (d *Device) try(ctx context.Context, client *http.Client, port int, check *
 	resp, err := client.Do(req)
 	if err != nil {
 		if r.Status == 0 { // an answer says more than the end of the connection
-			r.Problem = "no answer: " + cause(err)
+			r.Problem = fmt.Sprintf("no answer: %s", cause(err, check.Port))
 		}
 		return
 	}
@@ -101,14 +102,16 @@ func (d *Device) try(ctx context.Context, client *http.Client, port int, check *
 	}
 }
 
-// cause leaves out the method and address, which are ours, not the user's.
-func cause(err error) string {
+// cause says why there was no answer, without the method and the address, which
+// are ours and not the user's. A forwarded port takes connections for a container
+// in which nobody listens and closes them.
+func cause(err error, port int) string {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	if errors.Is(err, io.EOF) {
-		return "the connection was refused or closed" // what SSH makes of either
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("nothing listens on port %d in the container", port)
 	}
 	return err.Error()
 }

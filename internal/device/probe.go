@@ -232,7 +232,7 @@ func readFacts(text string, spec *config.Device) (*Facts, error) {
 	case fallback != "" && f.Runtime == "docker":
 		p, err := config.ParsePlatform(fallback)
 		if err != nil {
-			return nil, &Error{Kind: WrongPlatform, Err: fmt.Errorf("its DOCKER_DEFAULT_PLATFORM: %w", err), Hint: "mend the variable on the device, or give the device its platform in targets.hcl"}
+			return nil, &Error{Kind: WrongPlatform, Err: fmt.Errorf("its DOCKER_DEFAULT_PLATFORM: %w", err), Hint: "fix the variable on the device, or give the device its platform in targets.hcl"}
 		}
 		f.platform, f.Natural = p, config.FormatPlatform(p)
 	case len(native) > 0:

@@ -6,14 +6,19 @@ import "fmt"
 type NoRecordError struct {
 	Dir  string
 	Want string
+	// Hint is what to do next; "" for the step that is missing.
+	Hint string
 }
 
 func (e *NoRecordError) Error() string {
-	return fmt.Sprintf("there is nothing to go on from in %s: %s", e.Dir, e.Want)
+	return fmt.Sprintf("%s (%s)", e.Want, e.Dir)
 }
 
 // Remedy is what to do next.
 func (e *NoRecordError) Remedy() string {
+	if e.Hint != "" {
+		return e.Hint
+	}
 	return "run `mage build` first, or `mage release` for all of it"
 }
 

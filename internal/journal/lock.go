@@ -37,3 +37,14 @@ func (s *Store) Lock() (unlock func(), err error) {
 	s.sweep()
 	return func() { _ = l.Close() }, nil
 }
+
+// Busy reports whether a process holds the lock.
+func (s *Store) Busy() bool {
+	l := flock.New(filepath.Join(s.Path, "lock"))
+	if _, err := os.Stat(l.Path()); err != nil {
+		return false // nothing was ever released from here
+	}
+	ok, err := l.TryRLock()
+	_ = l.Close()
+	return err == nil && !ok
+}

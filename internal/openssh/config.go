@@ -62,7 +62,7 @@ func (c *Conn) clientArgs() ([]string, error) {
 			_, err = os.Stat(path)
 		}
 		if err != nil {
-			return nil, &Error{Host: c.host, Kind: Unreachable, Reason: "its ssh configuration cannot be read: " + err.Error(), Hint: "mend ARCHMAGE_SSH_CONFIG, or unset it to use ~/.ssh/config"}
+			return nil, &Error{Host: c.host, Kind: Unreachable, Reason: "its ssh configuration cannot be read: " + err.Error(), Hint: "fix ARCHMAGE_SSH_CONFIG, or unset it to use ~/.ssh/config"}
 		}
 		text += fmt.Sprintf("Include %q\n", path)
 	} else {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -14,6 +13,7 @@ import (
 // check reports what no release could do.
 func (p *planner) check(only []ocispecs.Platform) {
 	p.checkTags()
+	p.checkOutputs()
 	for _, t := range p.plan.Targets {
 		p.checkHonoured(t)
 		p.checkSources(t)
@@ -48,28 +48,6 @@ func (p *planner) checkHonoured(t *Target) {
 	}
 	if len(s.Policy) > 0 {
 		p.fail(s.Where("policy", ""), "Not honoured: policy", "Target %q has a source policy, which archmage does not evaluate. Build it with docker buildx, or remove the policy.", t.Name)
-	}
-	for _, o := range s.Outputs {
-		switch typ := o["type"]; typ {
-		case "image", "registry":
-			for k := range o {
-				if !slices.Contains(OutputOptions, k) {
-					p.fail(s.Where("output", ""), "Not honoured: output", "The output option %q of target %q does not go with a push by digest. These do: %s.", k, t.Name, strings.Join(OutputOptions, ", "))
-				}
-			}
-		case "cacheonly":
-			if !t.Linked {
-				p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=cacheonly, so there is nothing to release. Leave it out with -targets.", t.Name)
-			}
-		case "docker":
-			// Without a file it is the image of a local engine; a release pushes
-			// it, as bake --push does.
-			if o["dest"] != "" {
-				p.fail(s.Where("output", ""), "Not honoured: output", "Target %q writes its image to the file %s; a release pushes images. Leave the target out with -targets, or override it: -set=%s.output=type=image.", t.Name, o["dest"], t.Name)
-			}
-		default:
-			p.fail(s.Where("output", ""), "Not honoured: output", "Target %q has output type=%s; a release pushes images to the registries that tags name. Leave the target out with -targets, or override it: -set=%s.output=type=image.", t.Name, typ, t.Name)
-		}
 	}
 	if v := s.Context; v != nil && *v == "-" {
 		p.fail(s.Where("context", ""), "Not honoured: context", "Target %q reads its context from standard input; a release is repeated, so it needs a directory or an address.", t.Name)
@@ -150,22 +128,4 @@ func contains(list []ocispecs.Platform, pl ocispecs.Platform) bool {
 	return slices.ContainsFunc(list, func(o ocispecs.Platform) bool {
 		return config.FormatPlatform(o) == config.FormatPlatform(pl)
 	})
-}
-
-// CheckPublish reports the targets that cannot be published for want of tags,
-// which only matters to tasks that push.
-func (p *Plan) CheckPublish() hcl.Diagnostics {
-	var diags hcl.Diagnostics
-	for _, t := range p.Targets {
-		if len(t.Tags) > 0 || t.Linked {
-			continue
-		}
-		diags = append(diags, &hcl.Diagnostic{
-			Severity: hcl.DiagError,
-			Summary:  "Target without tags",
-			Detail:   fmt.Sprintf("Target %q has no tags, so there is no registry to push it to. Add tags = [\"registry.example/%s:1\"], or leave it out with -targets.", t.Name, strings.ToLower(t.Name)),
-			Subject:  t.Spec.Where("tags", ""),
-		})
-	}
-	return diags
 }

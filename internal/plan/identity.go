@@ -26,7 +26,7 @@ func (p *Plan) Identity() string {
 	line("archmage plan 1")
 	line("release", p.Release.Attestations, p.Release.MediaTypes, p.Release.ArchTags)
 	for _, t := range p.Targets {
-		line("target", t.Name, strconv.FormatBool(t.Linked), strconv.FormatBool(t.Partial))
+		line("target", t.Name, strconv.FormatBool(!t.Published()), strconv.FormatBool(t.Partial))
 		for _, tag := range t.Tags {
 			line("tag", tag.String())
 		}

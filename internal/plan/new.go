@@ -128,13 +128,14 @@ func (p *planner) add(name string) *Target {
 	for _, s := range spec.Tags {
 		tag, err := parseTag(s)
 		if err != nil {
-			continue // config has said so
+			continue // Check has reported it
 		}
 		if !slices.Contains(t.Tags, tag) {
 			t.Tags = append(t.Tags, tag)
 		}
 	}
 	t.Sources = spec.Sources
+	p.outputs(t)
 	p.plan.Targets = append(p.plan.Targets, t)
 	return t
 }
@@ -160,15 +161,20 @@ func (p *planner) spread() {
 	}
 }
 
-// place finds the repository that takes a target's builds: its own first one,
-// or that of a target built on it.
+// place finds the repository that takes a target's builds, where one is
+// published or what is published is built on it: its own first one, or that of a
+// target built on it.
 func (p *planner) place() {
 	repo := map[*Target]string{}
+	pushed, needed := map[*Target]bool{}, map[*Target]bool{}
 	for _, t := range slices.Backward(p.plan.Targets) {
-		if len(t.Tags) > 0 {
+		pushed[t] = pushed[t] || t.Published()
+		if pushed[t] && len(t.Tags) > 0 {
 			repo[t] = t.Tags[0].Repository
 		}
 		for _, base := range t.Needs {
+			needed[base] = true
+			pushed[base] = pushed[base] || pushed[t]
 			if repo[base] == "" {
 				repo[base] = repo[t]
 			}
@@ -180,7 +186,7 @@ func (p *planner) place() {
 			continue
 		}
 		for _, pl := range t.Spec.PlatformSpecs() {
-			t.Builds = append(t.Builds, &Build{Target: t, Platform: pl, Repository: repo[t]})
+			t.Builds = append(t.Builds, &Build{Target: t, Platform: pl, Repository: repo[t], Passed: needed[t] && !pushed[t]})
 		}
 	}
 }

@@ -58,7 +58,14 @@ type Target struct {
 	// Linked targets are built because another needs them; their tags are not
 	// published.
 	Linked bool
+	// Image reports that an output is an image that is pushed.
+	Image bool
+	// Outputs are what is written to files.
+	Outputs []Output
 }
+
+// Published reports whether a release moves the target's tags.
+func (t *Target) Published() bool { return t.Image && !t.Linked }
 
 // Fields are what a platform block says of the descriptor of an image. Empty
 // ones say nothing.
@@ -141,8 +148,10 @@ type Build struct {
 	Platform ocispecs.Platform
 	// Spec is the target's with the platform block laid over it.
 	Spec *config.Target
-	// Repository takes the image, by digest.
+	// Repository takes the image, by digest; "" where no image is pushed.
 	Repository string
+	// Passed reports that the image is not pushed, and others are built on it.
+	Passed bool
 	// Needs are the builds whose images its named contexts are, by context name.
 	Needs map[string]*Build
 	// OSVersion and OSFeatures go into the child's descriptor.
@@ -171,7 +180,7 @@ func (p *Plan) Builds() []*Build {
 func (p *Plan) Published() []*Target {
 	var out []*Target
 	for _, t := range p.Targets {
-		if !t.Linked {
+		if t.Published() {
 			out = append(out, t)
 		}
 	}
@@ -204,7 +213,10 @@ func (t *Target) sourceRepositories() []string {
 func (p *Plan) Hosts() []string {
 	var out []string
 	for _, t := range p.Targets {
-		repos := append(t.Repositories(), t.sourceRepositories()...)
+		repos := t.sourceRepositories()
+		if t.Published() {
+			repos = append(repos, t.Repositories()...)
+		}
 		for _, b := range t.Builds {
 			repos = append(repos, b.Repository)
 		}
@@ -235,7 +247,7 @@ func parseTag(s string) (Tag, error) {
 	}
 	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
 	if !ok {
-		return Tag{}, fmt.Errorf("parsing the tag %q: it has no tag", s)
+		return Tag{}, fmt.Errorf("parsing the tag %q: it names a digest", s)
 	}
 	return Tag{Repository: tagged.Name(), Name: tagged.Tag()}, nil
 }

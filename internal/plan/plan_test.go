@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/archmage-build/archmage/internal/config"
 )
@@ -148,8 +151,20 @@ worker "rack" {
   emulates  = ["linux/s390x"]
 }
 release { emulation = "forbid" }`, Options{}, "No worker may build linux/s390x"},
-		"output":              {`target "a" { output = ["type=local,dest=out"] }`, Options{}, "output type=local"},
-		"a file of the image": {`target "a" { output = ["type=docker,dest=a.tar"] }`, Options{}, "to the file a.tar"},
+		"output":        {`target "a" { output = ["type=lokal,dest=out"] }`, Options{}, "output type=lokal. There are: image"},
+		"output option": {`target "a" { output = ["type=image,annotation.x=y"] }`, Options{}, `output option "annotation.x"`},
+		"one docker file of several platforms": {`target "a" {
+  platforms = ["linux/amd64", "linux/arm64"]
+  output    = ["type=docker,dest=a.tar"]
+}`, Options{}, "Write type=oci"},
+		"standard output": {`target "a" { output = ["type=tar"] }`, Options{}, "to standard output"},
+		"two targets to one directory": {`target "a" { output = ["out"] }
+target "b" { output = ["./out/"] }`, Options{}, `and so does target "a"; one would overwrite files of the other`},
+		"one target twice to one file": {`target "a" { output = ["type=oci,dest=x", "type=docker,dest=x"] }`, Options{}, "writes two outputs to x"},
+		"removes another's files": {`target "a" { output = ["type=local,dest=out,mode=delete"] }
+target "b" { output = ["out/b"] }`, Options{}, "removes what it did not write"},
+		"a mode":                 {`target "a" { output = ["type=local,dest=out,mode=wipe"] }`, Options{}, `mode "wipe" is neither copy nor delete`},
+		"an output without dest": {`target "a" { output = ["type=local"] }`, Options{}, "needs the directory"},
 		"an empty group": {`group "default" { targets = [] }
 target "a" {}`, Options{Targets: []string{"default"}}, `Nothing to build: The group "default" names no target`},
 		"an empty matrix": {`target "a" {
@@ -210,5 +225,67 @@ func BenchmarkNew(b *testing.B) {
 		if p, diags := New(c, Options{Targets: []string{"*"}}); diags.HasErrors() || len(p.Builds()) != 8000 {
 			b.Fatal(diags)
 		}
+	}
+}
+
+// What is pushed and what goes to files is decided by the outputs, as bake --push
+// has it; only what is pushed, or is below it, has a repository.
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	p, wrong := planned(t, `
+target "nothing-said" { tags = ["r.example/a"] }
+target "registry" {
+  tags   = ["r.example/b"]
+  output = ["type=registry"]
+}
+target "engine" {
+  tags   = ["r.example/c"]
+  output = ["type=docker"]
+}
+target "files" {
+  tags      = ["r.example/d"]
+  platforms = ["linux/amd64", "linux/arm64"]
+  output    = ["bin", { type = "oci", dest = "files.tar", tar = false }, "type=tar,dest=a.tar,platform-split=false"]
+  contexts  = { base = "target:base" }
+}
+target "base" {
+  tags      = ["r.example/e"]
+  platforms = ["linux/amd64", "linux/arm64"]
+}
+target "both" {
+  tags     = ["r.example/f"]
+  output   = ["type=image", "type=docker,dest=both.tar"]
+  contexts = { below = "target:below" }
+}
+target "below" {}
+target "nowhere" { output = ["type=cacheonly"] }
+`, Options{Targets: []string{"nothing-said", "registry", "engine", "files", "both", "nowhere"}})
+	if wrong != "" {
+		t.Fatal(wrong)
+	}
+	got := map[string]string{}
+	for _, target := range p.Targets {
+		b := target.Builds[0]
+		text := fmt.Sprintf("published=%t repository=%q passed=%t", target.Published(), b.Repository, b.Passed)
+		for _, o := range target.Outputs {
+			text += fmt.Sprintf(" %s:%s dir=%t split=%t", o.Type, o.Dest, o.Dir, o.Split)
+		}
+		got[target.Name] = text
+	}
+	want := map[string]string{
+		"nothing-said": `published=true repository="r.example/a" passed=false`,
+		"registry":     `published=true repository="r.example/b" passed=false`,
+		"engine":       `published=true repository="r.example/c" passed=false`,
+		"files":        `published=false repository="" passed=false local:bin dir=true split=true oci:files.tar dir=true split=true tar:a.tar dir=false split=false`,
+		"base":         `published=false repository="" passed=true`,
+		"both":         `published=true repository="r.example/f" passed=false docker:both.tar dir=false split=false`,
+		"below":        `published=false repository="r.example/f" passed=false`,
+		"nowhere":      `published=false repository="" passed=false`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if got := p.Hosts(); !slices.Equal(got, []string{"r.example"}) {
+		t.Errorf("it asks %v", got)
 	}
 }

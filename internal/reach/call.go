@@ -55,7 +55,7 @@ var makers = []string{"curl", "wget", "git", "tar", "unzip", "gunzip", "xz", "zs
 func (s *shell) start(argv []value, line int) {
 	p := s.p
 	p.env = maps.Clone(s.vars)
-	p.shell = true
+	p.shell, p.stdin = true, s.stdin
 	p.what = fmt.Sprintf("what line %d of %s starts", line, s.name)
 	p.at = s.p.at.then(fmt.Sprintf("line %d", line))
 	// Whether a command that is not there ends the script is not known, unless
@@ -170,7 +170,16 @@ func (s *shell) builtin(run *shell, name string, args []value, line int) (t trut
 			}
 			run.start(argv, line)
 		}
-	case "trap", "echo", "printf", "umask", "ulimit", "wait", "kill", "alias", "unalias", "let", "jobs", "shopt", "pwd", "times", "bg", "fg", "popd", "dirs", "compgen", "complete", "enable":
+	case "printf":
+		if first == "-v" && len(args) == 4 {
+			if name, ok := args[1].one(); ok {
+				s.vars[name] = unknown
+				if format, _ := args[2].one(); format == "%s" {
+					s.vars[name] = args[3]
+				}
+			}
+		}
+	case "trap", "echo", "umask", "ulimit", "wait", "kill", "alias", "unalias", "let", "jobs", "shopt", "pwd", "times", "bg", "fg", "popd", "dirs", "compgen", "complete", "enable":
 	default:
 		return truth{}, false
 	}
@@ -283,6 +292,7 @@ func (s *shell) source(args []value, line int) {
 		}
 		b := s.clone()
 		b.calls++
+		b.file = at
 		b.p.at = s.p.at.then(fmt.Sprintf("line %d", line), at)
 		if len(args) > 1 {
 			b.args = args[1:]

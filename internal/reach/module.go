@@ -35,6 +35,7 @@ var places = []struct {
 	{regexp.MustCompile(`/lib/[^/]+/priv/.*\.so$`), Module{"a native library of an Erlang application", "erlang"}},
 	{regexp.MustCompile(`/R/(site-)?library/[^/]+/libs/.*\.so$`), Module{"a library of an R package", "R"}},
 	{regexp.MustCompile(`/(libcoreclr|libhostfxr|libhostpolicy|libclrjit|libSystem\.Native|libSystem\.[A-Za-z.]+\.Native)\.so$`), Module{"a part of the .NET runtime", "dotnet"}},
+	{regexp.MustCompile(`/runtimes/[^/]+/native/`), Module{"a native library of a .NET package", "dotnet"}},
 	{regexp.MustCompile(`/lib/lua/[0-9.]+/.*\.so$`), Module{"a module of Lua", "lua"}},
 }
 

@@ -45,7 +45,7 @@ func parse(source string) (file *syntax.File, err error) {
 	return nil, err
 }
 
-var programPath = regexp.MustCompile("(?:^|[\\s;&|(\"'=])(/[A-Za-z0-9_.+@/-]+)")
+var programPath = regexp.MustCompile("(?:^|[\\s;&|(\"'=:,\\[])(/[A-Za-z0-9_.+@/-]+)")
 
 // scan starts the programs that a text names by their paths.
 func (g *graph) scan(p process, source string) {

@@ -21,6 +21,8 @@ type Image struct {
 	// Entrypoint, Cmd, Env (KEY=VALUE), WorkingDir and User are the config's.
 	Entrypoint, Cmd, Env []string
 	WorkingDir, User     string
+	// Healthcheck is the command that tests a container, as exec takes it.
+	Healthcheck []string
 }
 
 // Way is how a file is reached.
@@ -32,6 +34,8 @@ const (
 	Interpreter Way = "interpreter" // of a script
 	Loader      Way = "loader"      // the dynamic loader of a program
 	Library     Way = "library"     // which a program is linked against
+	Plugin      Way = "plug-in"     // what a program loads by its name
+	Preloaded   Way = "preloaded"   // by LD_PRELOAD or ld.so.preload
 	Listed      Way = "listed"      // it lies in a directory of PATH
 )
 
@@ -107,13 +111,15 @@ func Find(image Image) *Result {
 		image: image, fs: image.FS,
 		out:     &Result{Interpreters: map[string][]string{}, byPath: map[string]*File{}},
 		visited: map[string]bool{}, steps: maxSteps,
-		problems: map[string]bool{},
+		problems: map[string]bool{}, hosts: map[string]host{},
 	}
 	g.accounts()
 	g.loaderSetup()
 	p := g.first()
 	g.command(p)
+	g.healthcheck(p)
 	g.preloaded(p)
+	g.modules(p)
 	g.listed(p)
 	g.out.LibraryDirs = g.libraryDirs(p)
 	return g.out
@@ -138,6 +144,7 @@ type graph struct {
 	steps    int
 	made     bool // a script may have made files
 	problems map[string]bool
+	hosts    map[string]host // by runtime
 	users    []account
 	groups   map[string]int
 	loaderState
@@ -172,6 +179,7 @@ type process struct {
 	user   *account // nil: not known
 	sure   bool
 	onPath bool
+	stdin  value  // what it reads
 	shell  bool   // a shell starts it
 	soft   bool   // what starts it may do without
 	what   string // "the entrypoint", for messages
@@ -213,6 +221,18 @@ func (g *graph) command(p process) {
 		p.what, p.at = "the command", (*trail)(nil).then("command")
 	}
 	g.start(p, knownAll(argv))
+}
+
+// healthcheck follows the command that tests a container. One that is not there
+// stops nothing but the test.
+func (g *graph) healthcheck(p process) {
+	if len(g.image.Healthcheck) == 0 {
+		return
+	}
+	program := g.out.Program
+	p.what, p.at, p.soft = "the health check", (*trail)(nil).then("health check"), true
+	g.start(p, knownAll(g.image.Healthcheck))
+	g.out.Program = program
 }
 
 // add remembers that a file is reached.

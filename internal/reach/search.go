@@ -47,13 +47,21 @@ func (g *graph) load(p process, real string, n *rootfs.Inode) {
 		q.at = q.at.then(where)
 	}
 	g.add(q, where, l, Loader)
-	musl := strings.Contains(path.Base(where), "ld-musl")
-	if l.File != nil && l.File.ELF != nil {
-		// gcompat's loader is a program that starts musl's.
-		musl = musl || strings.Contains(l.File.ELF.Interp, "ld-musl") || slices.ContainsFunc(l.File.ELF.Needed, func(lib string) bool { return strings.HasPrefix(lib, "libc.musl-") })
-	}
+	musl := isMusl(where, l)
 	s := &search{g: g, p: p, program: e, origin: path.Dir(real), musl: musl, loader: library{real: where, at: at, n: l, trail: q.at}}
 	s.run(library{real: real, at: real, n: n, trail: p.at})
+}
+
+// isMusl reports whether a loader is musl's, or gcompat's, which is a program
+// that starts that.
+func isMusl(real string, n *rootfs.Inode) bool {
+	if strings.Contains(path.Base(real), "ld-musl") {
+		return true
+	}
+	if n.File == nil || n.File.ELF == nil {
+		return false
+	}
+	return strings.Contains(n.File.ELF.Interp, "ld-musl") || slices.ContainsFunc(n.File.ELF.Needed, func(lib string) bool { return strings.HasPrefix(lib, "libc.musl-") })
 }
 
 // noLoader says why the loader of a program is not there.
@@ -85,7 +93,9 @@ type search struct {
 
 // run loads all that a program needs, breadth first, as loaders do.
 func (s *search) run(program library) {
-	s.loaded = map[string]library{path.Base(s.loader.real): s.loader, path.Base(s.loader.at): s.loader}
+	if s.loaded == nil {
+		s.loaded = map[string]library{path.Base(s.loader.real): s.loader, path.Base(s.loader.at): s.loader}
+	}
 	queue := []library{program}
 	for len(queue) > 0 && len(s.loaded) < maxLibraries {
 		l := queue[0]
@@ -149,6 +159,7 @@ func (s *search) itself(lib string) bool {
 // expand reads a list of directories with $ORIGIN and the like.
 func (s *search) expand(list string, l library) []string {
 	var out []string
+	uname := machines[s.program.Architecture()].uname
 	for dir := range strings.SplitSeq(list, ":") {
 		if dir == "" || len(out) > 100 {
 			continue
@@ -158,18 +169,30 @@ func (s *search) expand(list string, l library) []string {
 			origins = append(origins, real)
 		}
 		for _, origin := range origins {
-			r := strings.NewReplacer("$ORIGIN", origin, "${ORIGIN}", origin, "$LIB", "lib", "${LIB}", "lib", "$PLATFORM", machines[s.program.Architecture()].uname, "${PLATFORM}", machines[s.program.Architecture()].uname)
-			expanded := r.Replace(dir)
-			if !strings.HasPrefix(expanded, "/") {
-				cwd, _ := s.p.dir.one()
-				expanded = path.Join("/", cwd, expanded)
+			for _, lib := range s.libs(dir) {
+				r := strings.NewReplacer("$ORIGIN", origin, "${ORIGIN}", origin, "$LIB", lib, "${LIB}", lib, "$PLATFORM", uname, "${PLATFORM}", uname)
+				expanded := r.Replace(dir)
+				if !strings.HasPrefix(expanded, "/") {
+					cwd, _ := s.p.dir.one()
+					expanded = path.Join("/", cwd, expanded)
+				}
+				out = append(out, path.Clean(expanded))
 			}
-			if out = append(out, path.Clean(expanded)); !strings.Contains(dir, "$") {
+			if !strings.Contains(dir, "$") {
 				break
 			}
 		}
 	}
 	return out
+}
+
+// libs are what $LIB stands for: that is compiled into each distribution's
+// loader. https://man7.org/linux/man-pages/man8/ld.so.8.html
+func (s *search) libs(dir string) []string {
+	if !strings.Contains(dir, "$LIB") && !strings.Contains(dir, "${LIB}") {
+		return []string{""}
+	}
+	return []string{"lib/" + machines[s.program.Architecture()].triplet, "lib64", "lib"}
 }
 
 // find is where the loader finds a library that l needs, "" if nowhere.

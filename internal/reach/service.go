@@ -13,7 +13,27 @@ import (
 
 // runService follows what a program starts that its configuration names.
 func (g *graph) runService(p process, base string, args []value) bool {
+	if base == "systemd" {
+		g.systemd(p)
+		return true
+	}
+	if m, ok := managers[base]; ok && !(g.s6() && base != "crond" && base != "cron") && g.manage(p, m, args) {
+		return true
+	}
 	switch base {
+	case "run-parts":
+		for _, arg := range args {
+			dir, _ := arg.one()
+			if strings.HasPrefix(dir, "/") {
+				for _, at := range Glob(g.fs, dir+"/*", mostServices) {
+					g.service(p, at)
+				}
+			}
+		}
+		return true
+	case "honcho", "foreman", "goreman", "forego", "hivemind", "overmind", "shoreman":
+		g.procfile(p, args)
+		return true
 	case "supervisord":
 		g.supervisord(p, args)
 		return true
@@ -82,9 +102,15 @@ func (g *graph) supervisorFile(p process, at string, depth int) {
 		}
 		settings = map[string]string{}
 	}
+	last := ""
 	for line := range strings.Lines(string(n.File.Text)) {
+		continued := last != "" && (line[0] == ' ' || line[0] == '\t')
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == ';' || line[0] == '#' {
+			continue
+		}
+		if continued {
+			settings[last] += " " + line
 			continue
 		}
 		if strings.HasPrefix(line, "[") {
@@ -101,7 +127,8 @@ func (g *graph) supervisorFile(p process, at string, depth int) {
 			continue
 		}
 		v, _, _ = strings.Cut(v, " ;")
-		settings[strings.TrimSpace(key)] = strings.TrimSpace(v)
+		last = strings.TrimSpace(key)
+		settings[last] = strings.TrimSpace(v)
 		if section == "include" && strings.TrimSpace(key) == "files" {
 			for pattern := range strings.FieldsSeq(v) {
 				if !strings.HasPrefix(pattern, "/") {
@@ -256,7 +283,11 @@ func (g *graph) npm(p process, args []value) {
 		g.out.Interpreters["node"] = p.at.chain()
 	}
 	script := ""
-	rest, _ := options(args, "", nil, nil)
+	rest, _ := options(args, "C", []string{"prefix", "cwd", "dir"}, func(option, argument string) {
+		if strings.HasPrefix(argument, "/") {
+			p.dir = known(argument)
+		}
+	})
 	for i, arg := range rest {
 		word, _ := arg.one()
 		switch {
@@ -296,6 +327,20 @@ func (g *graph) npm(p process, args []value) {
 
 // preloaded follows the libraries and programs that the environment names.
 func (g *graph) preloaded(p process) {
+	var libraries []string
+	if v, ok := p.env["LD_PRELOAD"].one(); ok {
+		libraries = strings.FieldsFunc(v, func(r rune) bool { return r == ':' || r == ' ' })
+	}
+	if n := g.fs.Lookup("/etc/ld.so.preload"); n != nil && n.File != nil {
+		libraries = append(libraries, strings.Fields(string(n.File.Text))...)
+	}
+	for _, at := range libraries[:min(len(libraries), 20)] {
+		if n, real := g.fs.Resolve(at, true); n != nil && n.IsFile() && n.File != nil && n.File.ELF != nil {
+			q := p
+			q.what, q.at = "a library that is loaded into every program", (*trail)(nil).then("LD_PRELOAD", real)
+			g.add(q, real, n, Preloaded)
+		}
+	}
 	if v, ok := p.env["JAVA_HOME"].one(); ok && v != "" {
 		at := path.Join("/", v, "bin/java")
 		if n, real := g.fs.Resolve(at, true); n != nil && n.IsFile() && n.File != nil && n.File.Format == rootfs.FormatELF {

@@ -46,6 +46,10 @@ func (g *graph) runShell(p process, base string, args []value) bool {
 		}
 	}
 	if len(args) == 0 {
+		if text, ok := p.stdin.one(); ok && text != "" {
+			p.at = p.at.then("standard input")
+			g.text(p, text, base, nil)
+		}
 		return true
 	}
 	if command {
@@ -126,6 +130,8 @@ type shell struct {
 	g      *graph
 	p      process // its environment is in vars
 	name   string  // $0
+	file   string  // that is being read
+	stdin  value   // of the next command
 	vars   map[string]value
 	args   []value
 	known  bool // what args are
@@ -153,7 +159,7 @@ func (g *graph) text(p process, source, name string, args []value) {
 		g.scan(p, source)
 		return
 	}
-	s := &shell{g: g, p: p, name: name, vars: maps.Clone(p.env), args: args, known: true, funcs: map[string]*syntax.Stmt{}, arrays: map[string][]value{}}
+	s := &shell{g: g, p: p, name: name, file: name, vars: maps.Clone(p.env), args: args, known: true, funcs: map[string]*syntax.Stmt{}, arrays: map[string][]value{}}
 	if len(file.Stmts) > 0 {
 		s.final = file.Stmts[len(file.Stmts)-1]
 	}
@@ -246,7 +252,16 @@ func (s *shell) stmt(st *syntax.Stmt) truth {
 		return truth{}
 	}
 	s.g.steps--
+	for _, r := range st.Redirs {
+		if r.Hdoc != nil {
+			s.stdin = s.word(r.Hdoc)
+		}
+		if r.Op == syntax.WordHdoc {
+			s.stdin = s.word(r.Word)
+		}
+	}
 	t := s.cmd(st)
+	s.stdin = value{}
 	if st.Negated {
 		t = t.not()
 	}
@@ -325,8 +340,9 @@ func (s *shell) binary(c *syntax.BinaryCmd) truth {
 		// A command that is no test succeeds as a rule.
 		return s.stmt(c.Y)
 	default: // pipes
-		s.clone().stmt(c.X)
-		s.clone().stmt(c.Y)
+		b := s.clone()
+		b.stdin = s.clone().prints(c.X)
+		b.stmt(c.Y)
 	}
 	return truth{}
 }

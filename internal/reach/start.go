@@ -270,11 +270,16 @@ func (g *graph) arguments(p process, name, real string, args []value) {
 		name, args = applet, args[1:]
 	}
 	for _, base := range []string{name, real} {
+		if base == "init" && real == "systemd" {
+			continue
+		}
 		if g.runShell(p, base, args) || g.runWrapper(p, base, args) || g.runService(p, base, args) {
 			return
 		}
 	}
-	if g.runtime(p, name, real) {
+	if kind := g.runtime(p, name, real); kind != "" {
+		g.hosted(p, kind)
+		g.code(p, kind, args)
 		return
 	}
 	g.guess(p, name, args)
@@ -318,8 +323,19 @@ var runtimes = map[string]string{
 	"erl": "erlang", "beam.smp": "erlang", "R": "R", "Rscript": "R", "dotnet": "dotnet", "lua": "lua", "luajit": "lua",
 }
 
+// hosted remembers the program of an interpreter.
+func (g *graph) hosted(p process, kind string) {
+	if _, ok := g.hosts[kind]; ok || p.at == nil {
+		return
+	}
+	n, real := g.fs.Resolve(p.at.text, true)
+	if n != nil && n.IsFile() && n.File != nil && n.File.ELF != nil && n.File.ELF.Architecture() == g.image.Platform.Architecture {
+		g.hosts[kind] = host{p, real, n}
+	}
+}
+
 // runtime remembers an interpreter that is started.
-func (g *graph) runtime(p process, names ...string) bool {
+func (g *graph) runtime(p process, names ...string) string {
 	for _, name := range names {
 		kind := runtimes[strings.TrimRight(name, "0123456789.-")]
 		if kind == "" {
@@ -329,10 +345,10 @@ func (g *graph) runtime(p process, names ...string) bool {
 			if g.out.Interpreters[kind] == nil {
 				g.out.Interpreters[kind] = p.at.chain()
 			}
-			return true
+			return kind
 		}
 	}
-	return false
+	return ""
 }
 
 // guess follows the arguments of a program that is not known, where they are
@@ -356,12 +372,26 @@ func (g *graph) guess(p process, name string, args []value) {
 			}
 			return
 		}
+		if first, _, ok := strings.Cut(s, " "); ok && strings.Contains(first, "/") && g.find(p, first) != "" {
+			g.start(p, g.commandLine(p, s)) // one for a shell
+			continue
+		}
+		if _, file, ok := strings.Cut(s, "="); ok && strings.HasPrefix(s, "-") && strings.HasPrefix(file, "/") {
+			g.mentioned(p, file)
+		}
+		g.library(p, s)
 		if !strings.HasPrefix(s, "/") {
+			if i > 0 || strings.Contains(s, ".") {
+				if at := g.findScript(p, s); at != "" {
+					g.mentioned(p, at)
+				}
+			}
 			continue
 		}
 		if n := g.fs.Lookup(s); n != nil && n.IsFile() && n.Mode&0o111 != 0 && n.File != nil && (n.File.Format == rootfs.FormatELF || n.File.Format == rootfs.FormatScript) {
 			g.start(p, args[i:])
 			return
 		}
+		g.mentioned(p, s)
 	}
 }

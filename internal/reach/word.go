@@ -202,6 +202,10 @@ func (s *shell) param(p *syntax.ParamExp) value {
 	}
 	v := s.variable(p.Param.Value)
 	switch {
+	case p.Index != nil && p.Param.Value == "BASH_SOURCE":
+		if i, ok := number(p.Index); ok && i > 0 {
+			v = known(s.name)
+		}
 	case p.Index != nil:
 		v = unknown
 		if i, ok := number(p.Index); ok && i >= 0 && i < len(s.arrays[p.Param.Value]) {
@@ -362,7 +366,7 @@ func (s *shell) variable(name string) value {
 	case "?", "$", "!", "-", "_", "RANDOM", "SECONDS", "LINENO", "UID", "EUID", "PPID", "IFS":
 		return unknown
 	case "BASH_SOURCE":
-		return known(s.name)
+		return known(s.file)
 	case "PWD":
 		return s.p.dir
 	case "HOSTTYPE":

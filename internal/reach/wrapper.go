@@ -26,7 +26,7 @@ var wrappers = map[string]wrapper{
 	"nohup": after(""), "nice": after("n", "adjustment"), "ionice": after("cnpPu", "class", "classdata"), "stdbuf": after("ioe", "input", "output", "error"),
 	"setsid": after(""), "time": after("fo", "format", "output"), "chrt": operands(1, after("TPD")), "taskset": operands(1, after("")),
 	"timeout": operands(1, after("ks", "kill-after", "signal")), "unbuffer": after(""), "xvfb-run": after("aefnpsw", "server-num", "server-args", "error-file", "auth-file"),
-	"linux32": after(""), "linux64": after(""), "setarch": operands(1, after("")), "eatmydata": after(""), "faketime": operands(1, after("f")),
+	"linux32": after(""), "linux64": after(""), "setarch": setarch, "eatmydata": after(""), "faketime": operands(1, after("f")),
 	"prlimit": after("", "output", "pid"), "unshare": after("SG"), "dbus-run-session": after("", "config-file", "dbus-daemon"), "ssh-agent": after("atPE"), "numactl": after("iNCmp"),
 	"env": env,
 	// https://github.com/tianon/gosu, https://github.com/ncopa/su-exec, https://skarnet.org/software/s6/
@@ -35,6 +35,7 @@ var wrappers = map[string]wrapper{
 	"sudo": unknownUser(env2(after("ugphCrtTUD", "user", "group"))), "doas": unknownUser(after("uC")), "runuser": su, "su": su,
 	"s6-softlimit": after("acdfhlmoprst"), "s6-envdir": operands(1, after("fnL")), "envdir": operands(1, after("")), "s6-env": env2(after("")), "with-contenv": after(""), "fdmove": operands(2, after("c")),
 	"exec": after("a"), "command": after(""), "builtin": after(""),
+	"flock": flock, "strace": after("abeEIoOpPsSuUX"), "ltrace": after("aAbeFlnopsuwx"),
 	"fixuid": after(""), "jemalloc.sh": after(""), "chamber": dashes, "aws-vault": dashes, "doppler": dashes, "op": dashes, "infisical": dashes,
 }
 
@@ -105,6 +106,26 @@ func operands(n int, w wrapper) wrapper {
 		out.argv = out.argv[min(n, len(out.argv)):]
 		return out
 	}
+}
+
+// setarch has the machine in front, unless an option is there.
+func setarch(p process, args []value) wrapped {
+	if name, ok := first(args).one(); ok && !strings.HasPrefix(name, "-") {
+		args = args[1:]
+	}
+	return after("p", "personality")(p, args)
+}
+
+// flock is told a command, or a line for a shell.
+// https://man7.org/linux/man-pages/man1/flock.1.html
+func flock(p process, args []value) wrapped {
+	rest, _ := options(args, "wE", []string{"timeout", "wait", "conflict-exit-code"}, nil)
+	rest = rest[min(1, len(rest)):]
+	if o, _ := first(rest).one(); (o == "-c" || o == "--command") && len(rest) > 1 {
+		line, _ := rest[1].one()
+		return wrapped{process: p, script: &line}
+	}
+	return wrapped{process: p, argv: rest}
 }
 
 // asUser takes the first word for the user.

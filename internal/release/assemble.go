@@ -101,9 +101,9 @@ func (w *Workspace) assemble(ctx context.Context, p *plan.Plan, client *registry
 	for i, t := range p.Published() {
 		d := drafts[i]
 		if d.Plain() {
-			w.say("assembled %s: one image, published without an index, %s", t.Name, d.Descriptor.Digest)
+			w.say("assembled %s: one image, published without an index, %s", t.Name, short(d.Descriptor.Digest))
 		} else {
-			w.say("assembled %s: %d platforms, %s", t.Name, len(d.Children()), d.Descriptor.Digest)
+			w.say("assembled %s: %s, %s", t.Name, count(len(d.Children()), "platform"), short(d.Descriptor.Digest))
 		}
 		for _, r := range d.Repaired() {
 			w.status.Warn(fmt.Sprintf("%s %s: its config was repaired, so it is a new image: %s instead of %s (%d attestations of the old one left out)", t.Name, r.Platform, r.To, r.From, r.Attestations))
@@ -158,7 +158,7 @@ func (w *Workspace) annotate(p *plan.Plan, r *journal.Record) error {
 		}
 		tr.Index = d.Descriptor.Digest
 		if n := len(t.Spec.Annotations); n > 0 {
-			w.say("annotated %s: %d annotations, %s", t.Name, n, d.Descriptor.Digest)
+			w.say("annotated %s: %s, %s", t.Name, count(n, "annotation"), short(d.Descriptor.Digest))
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func (e *AuditError) Error() string { return strings.Join(e.Findings, "\n") }
 
 // Remedy is what to do next.
 func (e *AuditError) Remedy() string {
-	return "mend what is named, or say in an audit block of targets.hcl why it is meant (docs/audit.md), and run the same command again"
+	return "fix what is named, or say in an audit block of targets.hcl why it is intended (docs/audit.md), and run the same command again"
 }
 
 // auditOptions are the rules of the workspace and a target.

@@ -82,6 +82,9 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 		return nil, err
 	}
 	r.Commit, r.Dirty = checkout.Commit, checkout.Dirty
+	if r.Dirty {
+		w.status.Warn(fmt.Sprintf("the checkout has changes that commit %.8s does not: the image has the time of now, and cannot be built again from that commit", r.Commit))
+	}
 	if err := w.readBefore(ctx, p, client, r); err != nil {
 		return nil, interrupted(ctx, err)
 	}
@@ -99,6 +102,9 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	w.sayOld(run.options.Inputs.OldBases())
 	if err := w.solve(ctx, p, run); err != nil {
 		return nil, interrupted(ctx, err)
+	}
+	if err := w.deliver(p, run); err != nil {
+		return nil, err
 	}
 	return r, r.Advance(journal.Built)
 }
@@ -162,8 +168,12 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 	if run.display, err = w.display(p); err != nil {
 		return err
 	}
+	if !w.Streams.Err.IsTerminal() { // there the display has a clock
+		w.status.Set("build", "building "+count(len(todo), "platform"))
+	}
 	err = run.all(ctx, todo)
 	run.display.Close()
+	w.status.Done("build")
 	w.sayMissing(todo, run)
 	w.sayChanged(todo, run)
 	return err
@@ -231,7 +241,7 @@ func (s *solves) all(ctx context.Context, builds []*plan.Build) error {
 			errs = append(errs, o.err)
 		}
 	}
-	return errors.Join(errs...)
+	return build.Join(errs)
 }
 
 // end gives a build its outcome.
@@ -313,7 +323,7 @@ func (s *solves) solve(ctx context.Context, w *worker.Worker, builds []*plan.Bui
 			errs[i] = err
 		}
 		if errs[i] == nil {
-			s.end(b, build.Base{Repository: b.Repository, Descriptor: outcomes[i].Descriptor}, nil)
+			s.end(b, outcomes[i].Base(b), nil)
 		}
 	}
 	return errs
@@ -322,6 +332,12 @@ func (s *solves) solve(ctx context.Context, w *worker.Worker, builds []*plan.Bui
 // note puts a finished build into the record. A base image that moved while it was
 // built may be none of what it was recorded with.
 func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res *build.Result) error {
+	if b.Repository == "" { // nothing that a later release could take
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.made[b] = res
+		return nil
+	}
 	if err := s.options.Inputs.Remember(b.ID(), &res.Inputs); err != nil {
 		return err
 	}
@@ -336,6 +352,25 @@ func (s *solves) note(ctx context.Context, b *plan.Build, w *worker.Worker, res 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[b] = res
+	return nil
+}
+
+// deliver writes the outputs that are files, and says where.
+func (w *Workspace) deliver(p *plan.Plan, s *solves) error {
+	for _, t := range p.Targets {
+		if err := build.Deliver(t, func(b *plan.Build) bool { return s.made[b] != nil }, s.options); err != nil {
+			return err
+		}
+		var names []string
+		for _, b := range t.Builds {
+			if s.made[b] != nil {
+				names = append(names, b.PlatformName())
+			}
+		}
+		for _, o := range t.Outputs {
+			w.say("wrote %s: %s for %s", o.Dest, t.Name, strings.Join(names, ", "))
+		}
+	}
 	return nil
 }
 

@@ -61,7 +61,11 @@ func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
 	views := make([]deviceView, len(specs))
 	var group sync.WaitGroup
 	for i, spec := range specs {
-		group.Go(func() { views[i] = w.lookAt(ctx, fleet, p, spec) })
+		group.Go(func() {
+			w.status.Set(spec.Name, spec.Name+": connecting")
+			defer w.status.Done(spec.Name)
+			views[i] = w.lookAt(ctx, fleet, p, spec)
+		})
 	}
 	group.Wait()
 	if ctx.Err() != nil {
@@ -138,12 +142,12 @@ func (w *Workspace) showDevices(views []deviceView) error {
 	}
 	for _, v := range views {
 		if v.Facts != nil && len(v.Facts.Masks) > 0 {
-			fmt.Fprintf(out, "%s %s has emulators (%s), which let a binary for the wrong processor run unnoticed\n", out.Warn("note:"), v.Name, strings.Join(v.Facts.Masks, ", "))
+			fmt.Fprintf(out, "%s %s has %s (QEMU's binfmt handlers), which let a binary for the wrong processor run unnoticed\n", out.Warn("note:"), v.Name, count(len(v.Facts.Masks), "emulator"))
 		}
 		if v.Error != "" {
 			fmt.Fprintf(out, "%s %s\n", out.Bold(v.Name+":"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(out.Commands.In(v.Remedy)))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}
@@ -184,7 +188,7 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 	}
 	out := w.Streams.Out
 	t := ui.NewTable(ui.Column{Title: "DEVICE", Keep: true}, ui.Column{Title: title}, ui.Column{Title: "SIZE", Right: true}, ui.Column{Title: "NOTE"})
-	t.Empty = "no image of these repositories is on the devices\n"
+	t.Empty = "no image of these repositories is on the devices"
 	var sum int64
 	for i, d := range fleet.devices {
 		if reports[i] == nil {
@@ -211,6 +215,8 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 	if err := t.Write(out); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s in all\n", ui.Bytes(sum))
+	if sum > 0 {
+		fmt.Fprintf(out, "%s in all\n", ui.Bytes(sum))
+	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -71,6 +72,44 @@ func (w *Workspace) checkFiles(p *plan.Plan) hcl.Diagnostics {
 		}
 	}
 	return diags
+}
+
+// checkOutputs finds outputs that could not be written.
+func (w *Workspace) checkOutputs(p *plan.Plan) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, t := range p.Targets {
+		for _, o := range t.Outputs {
+			if err := writable(w.absolute(o.Dest), o.Dir); err != nil {
+				diags = append(diags, &hcl.Diagnostic{
+					Severity: hcl.DiagError, Summary: "Unusable output", Subject: t.Spec.Where("output", ""),
+					Detail: fmt.Sprintf("Target %q writes to %s: %v. Name another place, or make it writable.", t.Name, o.Dest, err),
+				})
+			}
+		}
+	}
+	return diags
+}
+
+// writable is an error where a file or directory could not be written: it, or the
+// next directory above it that is there.
+func writable(path string, dir bool) error {
+	for at := path; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case errors.Is(err, os.ErrNotExist) && filepath.Dir(at) != at:
+			continue
+		case err != nil:
+			return err
+		case at == path && !dir:
+			continue // it is replaced, which its directory allows
+		case !info.IsDir():
+			return fmt.Errorf("%s is a file, not a directory", at)
+		}
+		if err := mayWrite(at); err != nil {
+			return fmt.Errorf("the directory %s cannot be written to: %w", at, err)
+		}
+		return nil
+	}
 }
 
 // readFile reads the file that an attribute names.

@@ -40,6 +40,8 @@ func headline(m build.Mistake) string {
 		return "Invalid pattern"
 	case m.Attr == "":
 		return "Invalid setting"
+	case m.Attr == "command":
+		return "Command for a shell"
 	case strings.Contains(m.Text, "is not there"):
 		return "Missing " + m.Attr
 	}
@@ -50,8 +52,11 @@ func headline(m build.Mistake) string {
 // target's blocks.
 func (w *Workspace) place(b *plan.Build, m build.Mistake, sources map[string]*hcl.File) *hcl.Range {
 	if m.File == "" {
-		if p := b.Spec.Prepare; m.Attr == "prepare" && p != nil {
+		switch p := b.Spec.Prepare; {
+		case m.Attr == "prepare" && p != nil:
 			return p.Where("dir")
+		case m.Attr == "command" && p != nil:
+			return p.Where("command")
 		}
 		return b.Spec.Where(m.Attr, "")
 	}

@@ -126,7 +126,7 @@ func (w *Workspace) Inspect(ctx context.Context, o InspectOptions) error {
 		for _, tag := range t.Tags {
 			report, err := w.auditTag(ctx, p, t, tag, client)
 			if err != nil {
-				return err
+				return unreleased(tag.String(), err)
 			}
 			reports = append(reports, report)
 		}
@@ -241,6 +241,9 @@ func (w *Workspace) print(ctx context.Context, f Format, source audit.LayerSourc
 				return interrupted(ctx, err)
 			}
 			all = append(all, s...)
+		}
+		if len(all) == 0 {
+			w.say("no %s is attached; attest = [\"type=%s\"] of a target makes one", f, f)
 		}
 		return w.writeJSON(all)
 	}

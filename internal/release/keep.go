@@ -27,7 +27,7 @@ func (w *Workspace) keep(ctx context.Context, p *plan.Plan, s *solves) error {
 	var known []*plan.Build
 	shown := false
 	for _, b := range p.Builds() {
-		if _, ok := s.past[b.ID()]; ok {
+		if _, ok := s.past[b.ID()]; ok && b.Repository != "" && len(b.Target.Outputs) == 0 {
 			known = append(known, b)
 			shown = shown || b.Spec.Prepare != nil
 		}

@@ -70,7 +70,10 @@ func (p *pipeline) steps(ctx context.Context, list ...step) error {
 		if err := p.hook(ctx, "before-"+s.name); err != nil {
 			return err
 		}
-		if err := s.run(p, ctx); err != nil {
+		p.w.stage(s.name)
+		err := s.run(p, ctx)
+		p.w.stage("")
+		if err != nil {
 			return err
 		}
 		if err := p.hook(ctx, "after-"+s.name); err != nil {
@@ -102,7 +105,10 @@ func (p *pipeline) inspect(ctx context.Context) error {
 	if err := p.record.Advance(journal.Assembled); err != nil {
 		return err
 	}
-	return p.w.inspectDrafts(ctx, p.plan, p.client, p.record)
+	if err := p.w.inspectDrafts(ctx, p.plan, p.client, p.record); err != nil {
+		return held(err)
+	}
+	return held(p.w.checkGrowth(ctx, p.plan, p.client))
 }
 
 func (p *pipeline) upload(ctx context.Context) (err error) {

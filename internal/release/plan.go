@@ -37,7 +37,7 @@ func (w *Workspace) Plan(o PlanOptions) error {
 	if o.JSON {
 		return w.writeJSON(planView(p))
 	}
-	if err := ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources); err != nil {
+	if err := ui.Diagnostics(w.Streams.Err, append(p.Notes(), p.Warnings...), c.Sources); err != nil {
 		return err
 	}
 	return w.showPlan(p)
@@ -123,10 +123,14 @@ type planJSON struct {
 type planTargetJSON struct {
 	Name string `json:"name"`
 	// Linked targets are built because another needs them.
-	Linked bool            `json:"linked,omitempty"`
-	Tags   []string        `json:"tags"`
-	Needs  []string        `json:"needs,omitempty"`
-	Builds []planBuildJSON `json:"builds"`
+	Linked bool     `json:"linked,omitempty"`
+	Tags   []string `json:"tags"`
+	// ArchTags are the tags of single platforms, which move as well.
+	ArchTags []string        `json:"archTags,omitempty"`
+	Needs    []string        `json:"needs,omitempty"`
+	Builds   []planBuildJSON `json:"builds"`
+	// Outputs are the files that it is written to, as type:path.
+	Outputs []string `json:"outputs,omitempty"`
 	// Sources are the images that it is made of, instead of builds.
 	Sources []string `json:"sources,omitempty"`
 }
@@ -155,6 +159,12 @@ func planView(p *plan.Plan) planJSON {
 		for _, tag := range t.Tags {
 			tj.Tags = append(tj.Tags, tag.String())
 		}
+		for _, o := range t.Outputs {
+			tj.Outputs = append(tj.Outputs, o.Type+":"+o.Dest)
+		}
+		if !t.Linked {
+			tj.ArchTags = archTags(p, t)
+		}
 		for _, n := range t.Needs {
 			tj.Needs = append(tj.Needs, n.Name)
 		}
@@ -180,6 +190,17 @@ func planView(p *plan.Plan) planJSON {
 		out.Targets = append(out.Targets, tj)
 	}
 	return out
+}
+
+// showWrites tells what of a target goes to files, or nowhere.
+func (w *Workspace) showWrites(t *plan.Target) {
+	out := w.Streams.Out
+	for _, o := range t.Outputs {
+		fmt.Fprintf(out, "%s is written to %s (%s)\n", out.Bold(t.Name), o.Dest, o.Type)
+	}
+	if len(t.Outputs) == 0 && !t.Linked {
+		fmt.Fprintf(out, "%s is built and goes nowhere (cacheonly)\n", out.Bold(t.Name))
+	}
 }
 
 func (w *Workspace) showPlan(p *plan.Plan) error {
@@ -221,17 +242,23 @@ func (w *Workspace) showPlan(p *plan.Plan) error {
 	}
 	fmt.Fprintln(out)
 	for _, t := range p.Targets {
+		if len(t.Outputs) > 0 || !t.Published() {
+			w.showWrites(t)
+		}
 		switch {
 		case t.Linked:
 			fmt.Fprintf(out, "%s is built for others, not published\n", out.Bold(t.Name))
+		case !t.Published():
 		case len(t.Tags) == 0:
 			fmt.Fprintf(out, "%s has no tags: %s\n", out.Bold(t.Name), out.Warn("it cannot be released"))
 		default:
-			var tags []string
+			fmt.Fprintf(out, "%s moves %s:\n", out.Bold(t.Name), count(len(t.Tags)+len(archTags(p, t)), "tag"))
 			for _, tag := range t.Tags {
-				tags = append(tags, tag.String())
+				fmt.Fprintf(out, "  %s\n", tag)
 			}
-			fmt.Fprintf(out, "%s goes to %s\n", out.Bold(t.Name), strings.Join(tags, ", "))
+			for _, tag := range archTags(p, t) {
+				fmt.Fprintf(out, "  %s  %s\n", tag, out.Faint("one platform"))
+			}
 		}
 	}
 	return nil

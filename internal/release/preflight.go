@@ -133,8 +133,10 @@ func repositories(p *plan.Plan, host string) []string {
 		for _, b := range t.Builds {
 			add(b.Repository)
 		}
-		for _, r := range t.Repositories() {
-			add(r)
+		if t.Published() {
+			for _, r := range t.Repositories() {
+				add(r)
+			}
 		}
 	}
 	return out

@@ -49,6 +49,9 @@ func (w *Workspace) Push(ctx context.Context, o PushOptions) error {
 
 // publish brings the drafts up, proves and signs them, and moves the tags.
 func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o PushOptions, prove bool) error {
+	if err := w.byVersion(ctx, p, client); err != nil {
+		return err
+	}
 	run, err := w.pipeline(p, client, r)
 	if err != nil {
 		return err
@@ -58,7 +61,7 @@ func (w *Workspace) publish(ctx context.Context, p *plan.Plan, client *registry.
 	if err := run.steps(ctx, stepUpload, stepProve, stepSign, stepPromote, stepVerify); err != nil {
 		return err
 	}
-	return w.showReleased(p, r)
+	return w.showReleased(p, r, Results{})
 }
 
 // UncheckedError reports a draft that must not be pushed as it is.

@@ -28,7 +28,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		return nil, err
 	}
 	if last != nil && !fresh && last.Continues(p.Identity()) {
-		w.say("going on with release %s, which was interrupted", last.ID)
+		w.say("going on with release %s, which stopped %s", last.ID, stopped(last.Step))
 		last.SetEpoch(epoch)
 		last.Restart()
 		return last, nil
@@ -43,7 +43,7 @@ func (w *Workspace) begin(p *plan.Plan, epoch *time.Time, fresh bool) (*journal.
 		r.Stuck = slices.Clone(last.Stuck)
 	}
 	for _, t := range p.Targets {
-		tr := &journal.Target{Name: t.Name, Linked: t.Linked}
+		tr := &journal.Target{Name: t.Name, Linked: !t.Published()}
 		for _, tag := range t.Tags {
 			tr.Tags = append(tr.Tags, tag.String())
 		}

@@ -150,7 +150,7 @@ func (p *pair) release(content string) (said string, err error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	err = steps(p.t.Context(), ws, pl, client, children)
+	err = releaseChildren(p.t.Context(), ws, pl, client, children)
 	ws.status.Close()
 	said = errs.String() + out.String()
 	if err != nil {
@@ -159,7 +159,7 @@ func (p *pair) release(content string) (said string, err error) {
 	return said, err
 }
 
-func steps(ctx context.Context, ws *Workspace, p *plan.Plan, client *registry.Client, children []*journal.Child) error {
+func releaseChildren(ctx context.Context, ws *Workspace, p *plan.Plan, client *registry.Client, children []*journal.Child) error {
 	if err := ws.closeOpen(ctx, p, client); err != nil {
 		return err
 	}

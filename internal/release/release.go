@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
@@ -13,6 +14,7 @@ type Options struct {
 	PushOptions
 	// DryRun asks everybody who takes part, and changes nothing.
 	DryRun bool
+	Results
 }
 
 // Release builds, assembles, annotates, inspects, uploads, proves, signs and
@@ -22,15 +24,34 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 		return w.rehearse(ctx, o.BuildOptions)
 	}
 	return w.alone(o.BuildOptions.Selection, func(p *plan.Plan, client *registry.Client) error {
+		if err := w.byVersion(ctx, p, client); err != nil {
+			return err
+		}
 		run, err := w.pipeline(p, client, nil)
 		if err != nil {
 			return err
 		}
 		defer run.close()
 		run.reuse, run.push, run.proving = o.Reuse, o.PushOptions, true
+		if len(p.Published()) == 0 {
+			if err := run.steps(ctx, stepBuild); err != nil {
+				return err
+			}
+			return w.showWritten(p, run.record)
+		}
 		if err := run.steps(ctx, allSteps...); err != nil {
 			return err
 		}
-		return w.showReleased(p, run.record)
+		return w.showReleased(p, run.record, o.Results)
 	})
+}
+
+// held says of what an inspection found that it keeps the tags where they are.
+func held(err error) error {
+	var finding *AuditError
+	var growth *GrowthError
+	if errors.As(err, &finding) || errors.As(err, &growth) {
+		return &heldError{err}
+	}
+	return err
 }

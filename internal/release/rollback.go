@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -203,7 +202,8 @@ func (w *Workspace) fillRollback(ctx context.Context, p *plan.Plan, client *regi
 	}
 	published := journal.Published(records)
 	if len(published) == 0 {
-		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since"}
+		return "", &journal.NoRecordError{Dir: w.path(), Want: "no release has moved a tag that was not rolled back since",
+			Hint: "`mage releases` shows what is known here and in the registry, and `mage rollback -to=RELEASE` goes to one of them"}
 	}
 	top, err := journal.Current(published, point)
 	if err != nil {
@@ -236,7 +236,7 @@ func digestName(d digest.Digest) string {
 
 func (w *Workspace) showMoves(moves []journal.Move) error {
 	t := ui.NewTable(ui.Column{Title: "TAG"}, ui.Column{Title: "FROM"}, ui.Column{Title: "TO"})
-	t.Empty = "no tag moves\n"
+	t.Empty = "no tag moves"
 	name := func(d digest.Digest) string {
 		if d == "" {
 			return "(none)"
@@ -247,93 +247,4 @@ func (w *Workspace) showMoves(moves []journal.Move) error {
 		t.Row(m.Tag, name(m.Previous), name(m.Digest))
 	}
 	return t.Write(w.Streams.Out)
-}
-
-// releaseView is one release as `mage releases -json` prints it.
-type releaseView struct {
-	*journal.Record
-	// Problem tells why the record cannot be read.
-	Problem string `json:"problem,omitempty"`
-	// Remote records were read from the registry.
-	Remote bool `json:"remote,omitempty"`
-}
-
-// Releases lists what was released, the newest first: from here, and by others
-// as the registry has it.
-func (w *Workspace) Releases(ctx context.Context, asJSON bool) error {
-	views := []releaseView{}
-	bad := map[string]error{}
-	local, err := w.journal.All(func(id string, err error) { bad[id] = err })
-	if err != nil {
-		return err
-	}
-	remote, err := w.published(ctx)
-	w.status.Close()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		w.status.Warn(fmt.Sprintf("only what was released from here is listed: %v", err))
-	}
-	for id, err := range bad {
-		views = append(views, releaseView{Record: &journal.Record{ID: id}, Problem: err.Error()})
-	}
-	for _, r := range union(local, remote) {
-		if bad[r.ID] == nil {
-			views = append(views, releaseView{Record: r, Remote: r.Remote()})
-		}
-	}
-	slices.SortFunc(views, func(a, b releaseView) int { return strings.Compare(b.ID, a.ID) })
-	if asJSON {
-		return w.writeJSON(views)
-	}
-	out := w.Streams.Out
-	t := ui.NewTable(ui.Column{Title: "RELEASE", Keep: true}, ui.Column{Title: "STATE"}, ui.Column{Title: "TARGETS"}, ui.Column{Title: "TAGS", Right: true}, ui.Column{Title: "INDEX"})
-	t.Empty = "no release was made here yet; `mage release` makes one\n"
-	for _, v := range views {
-		if v.Problem != "" {
-			t.Row(v.ID, out.Bad("unreadable"), v.Problem, "", "")
-			continue
-		}
-		var state any
-		switch {
-		case v.Kind == journal.Rollback && v.Restores != "":
-			state = "restored " + v.Restores
-		case v.Kind == journal.Rollback:
-			state = "took back " + strings.Join(v.Undoes, ", ")
-		case v.Remote:
-			state = out.Good("released elsewhere")
-		case v.Step == journal.Verified:
-			state = out.Good("released")
-		default:
-			state = out.Warn("stopped while " + string(v.Step))
-		}
-		var targets, indexes []string
-		for _, tr := range v.Targets {
-			if !tr.Linked {
-				targets = append(targets, tr.Name)
-				indexes = append(indexes, tr.Index.String())
-			}
-		}
-		first := ""
-		if len(indexes) == 1 {
-			first = indexes[0]
-		}
-		t.Row(v.ID, state, strings.Join(targets, ", "), fmt.Sprint(len(v.Moves)), first)
-	}
-	return t.Write(out)
-}
-
-// published are the records that the registries have of the default targets;
-// without a targets.hcl there are none.
-func (w *Workspace) published(ctx context.Context) ([]*journal.Record, error) {
-	_, p, err := w.Load(Selection{})
-	if err != nil {
-		return nil, err
-	}
-	client, err := w.clientOf(p, 1) // a registry that is down shall not hold up the list
-	if err != nil {
-		return nil, err
-	}
-	return w.remote(ctx, p, client)
 }

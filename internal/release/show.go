@@ -3,8 +3,13 @@ package release
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -28,6 +33,7 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 	p := w.Streams.Err.Palette
 	t := ui.NewTable(ui.Column{Title: "TARGET"}, ui.Column{Title: "PLATFORM", Keep: true}, ui.Column{Title: "DIGEST"},
 		ui.Column{Title: "BUILT BY"}, ui.Column{Title: "CACHED", Right: true}, ui.Column{Title: "TIME", Right: true})
+	t.Short = true
 	for _, tr := range r.Targets {
 		for _, c := range tr.Children {
 			by := any(c.Worker)
@@ -45,9 +51,24 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 	return t.Write(w.Streams.Err)
 }
 
-// showReleased is the end of a release: the table for people, a line a tag for
-// machines.
-func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
+// showWritten is the end of a release that publishes no image.
+func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
+	files := 0
+	for _, t := range p.Targets {
+		files += len(t.Outputs)
+	}
+	r.Finish()
+	if err := r.Save(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s written; no target is published as an image\n",
+		w.Streams.Err.Good("built"), ui.Duration(time.Since(w.opened)), count(files, "output"))
+	return nil
+}
+
+// showReleased is the end of a release: the table for people and a summary, a
+// line a tag for machines.
+func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record, o Results) error {
 	if err := w.builtTable(r); err != nil {
 		return err
 	}
@@ -57,23 +78,100 @@ func (w *Workspace) showReleased(p *plan.Plan, r *journal.Record) error {
 			moved++
 		}
 	}
-	what := fmt.Sprintf("%d of %d tags moved", moved, len(r.Moves))
+	what := fmt.Sprintf("%d of %s moved", moved, count(len(r.Moves), "tag"))
 	if moved == 0 {
-		what = fmt.Sprintf("all %d tags were there already", len(r.Moves))
+		what = fmt.Sprintf("all %s were there already", count(len(r.Moves), "tag"))
+		if len(r.Moves) == 1 {
+			what = "its tag was there already"
+		}
 	}
 	proven := w.proven
 	if proven == "" {
 		proven = "nothing was run on a device"
 	}
-	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s, every one read back; %s\n",
-		w.Streams.Err.Good("released"), ui.Duration(time.Since(w.opened)), what, proven)
+	out := w.Streams.Err
+	fmt.Fprintf(out, "\n%s in %s: %s, every one read back; %s\n",
+		out.Good("released"), ui.Duration(time.Since(w.opened)), what, proven)
 	for _, t := range p.Published() {
-		tr := r.Target(t.Name)
+		var names []string
 		for _, tag := range t.Tags {
-			fmt.Fprintf(w.Streams.Out, "%s@%s\n", tag, tr.Index)
+			names = append(names, tag.Name)
+		}
+		line := fmt.Sprintf("%s  %s", strings.Join(names, ", "), short(r.Target(t.Name).Index))
+		if arch := archTags(p, t); len(arch) > 0 {
+			line += fmt.Sprintf("  and %s of single platforms", count(len(arch), "tag"))
+		}
+		w.detail(t.Name, line)
+	}
+	if from := commit(r); from != "" {
+		w.detail("commit", from)
+	}
+	w.detail("stages", w.stages())
+	w.detail("record", w.relative(w.path("releases", r.ID+".json")))
+	if r.Smoke != nil {
+		w.detail("logs", w.relative(w.path("smoke")))
+	}
+	return w.handOver(p, r, o)
+}
+
+// detail is a line of the summary.
+func (w *Workspace) detail(name, text string) {
+	out := w.Streams.Err
+	fmt.Fprintf(out, "  %s%s %s\n", out.Faint(name), strings.Repeat(" ", max(0, 8-len(name))), ui.Clean(text))
+}
+
+// archTags are the tags of single platforms that a target gets.
+func archTags(p *plan.Plan, t *plan.Target) []string {
+	var ps []ocispecs.Platform
+	for _, b := range t.Builds {
+		ps = append(ps, b.Platform)
+	}
+	var out []string
+	for _, tag := range t.Tags {
+		all, err := index.ArchTags(p.Release.ArchTags, tag.String(), ps)
+		if err != nil {
+			continue // the release itself reports it
+		}
+		out = append(out, all...)
+	}
+	return out
+}
+
+// short is a digest for people, as long as git's and Docker's.
+func short(d digest.Digest) string {
+	if d.Validate() != nil {
+		return string(d)
+	}
+	return d.Algorithm().String() + ":" + d.Encoded()[:12]
+}
+
+// stage notes that a stage of a release begins, and the one before it ends; ""
+// begins none.
+func (w *Workspace) stage(name string) {
+	now := time.Now()
+	if n := len(w.ran); n > 0 && w.ran[n-1].took == 0 {
+		w.ran[n-1].took = now.Sub(w.ran[n-1].began)
+	}
+	if name != "" {
+		w.ran = append(w.ran, stage{name: name, began: now})
+	}
+}
+
+type stage struct {
+	name  string
+	began time.Time
+	took  time.Duration
+}
+
+// stages are those that took time, with their times.
+func (w *Workspace) stages() string {
+	var out []string
+	for _, s := range w.ran {
+		if s.took >= 10*time.Millisecond {
+			out = append(out, s.name+" "+ui.Duration(s.took))
 		}
 	}
-	return nil
+	return strings.Join(out, " · ")
 }
 
 // writeJSON prints v for machines.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -214,13 +215,8 @@ func (w *Workspace) unrun(t *plan.Target) (*smoke.Target, error) {
 // heldError is what keeps a release from its tags.
 type heldError struct{ err error }
 
-func (e *heldError) Error() string { return e.err.Error() }
+func (e *heldError) Error() string { return "no tag has moved: " + e.err.Error() }
 func (e *heldError) Unwrap() error { return e.err }
-
-// Remedy is what to do next.
-func (e *heldError) Remedy() string {
-	return "no tag has moved; mend the image or the device and run `mage release` again, or make the device optional"
-}
 
 // verifyTags pulls each tag once on each device that ran its cases.
 func (p *proof) verifyTags(ctx context.Context) error {
@@ -230,7 +226,12 @@ func (p *proof) verifyTags(ctx context.Context) error {
 	for _, t := range p.targets {
 		t.Tag = p.tags[t.Name]
 	}
-	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: p.w.smokeEvent})
+	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: func(e smoke.Event) {
+		if e.State != "done" {
+			e.State, e.Target = "checking what the tags give", ""
+		}
+		p.w.smokeEvent(e)
+	}})
 	p.w.status.Close()
 	if err != nil {
 		return interrupted(ctx, err)
@@ -297,7 +298,15 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		return err
 	}
 	var targets []*smoke.Target
-	for _, t := range p.Published() {
+	published := p.Published()
+	if o.Ref != "" {
+		t, err := caseOwner(published, o)
+		if err != nil {
+			return err
+		}
+		published = []*plan.Target{t}
+	}
+	for _, t := range published {
 		ref := t.Tags[len(t.Tags)-1].String()
 		if o.Ref != "" {
 			ref = o.Ref
@@ -305,6 +314,9 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		st, err := smoke.Read(ctx, client, ref)
 		if registry.IsNotFound(err) && len(t.Spec.Smokes) == 0 && o.Ref == "" {
 			continue // nothing to run, and nothing published that was not run
+		}
+		if err != nil && o.Ref == "" {
+			err = unreleased(ref, err)
 		}
 		if err != nil {
 			return interrupted(ctx, err)
@@ -349,12 +361,38 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 	return report.Err(policy)
 }
 
+// caseOwner is the target whose cases an image is run by: the one that has its
+// repository, or the only one.
+func caseOwner(published []*plan.Target, o SmokeOptions) (*plan.Target, error) {
+	if len(published) == 1 {
+		return published[0], nil
+	}
+	repository, err := registry.Repository(o.Ref)
+	if err != nil {
+		return nil, usage("Invalid -ref", err)
+	}
+	var names []string
+	for _, t := range published {
+		if slices.Contains(t.Repositories(), repository) {
+			return t, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, usage("Whose cases?", fmt.Errorf("no target has the repository %s; say with -targets by whose cases the image is run: %s", repository, strings.Join(names, ", ")))
+}
+
 // unprovenLines says what was not proven and why, a line for each target and
-// reason.
-func unprovenLines(list []smoke.Unproven) []string {
+// reason. What the table of results shows is left out.
+func unprovenLines(list []smoke.Unproven, results []smoke.Result) []string {
 	var keys []smoke.Unproven
 	platforms := map[smoke.Unproven][]string{}
 	for _, u := range list {
+		shown := slices.ContainsFunc(results, func(r smoke.Result) bool {
+			return r.Target == u.Target && r.Platform == u.Platform && r.Verdict != smoke.Skipped && r.Verdict != smoke.Passed
+		})
+		if shown {
+			continue
+		}
 		key := smoke.Unproven{Target: u.Target, Why: u.Why}
 		if platforms[key] == nil {
 			keys = append(keys, key)
@@ -388,17 +426,39 @@ func (w *Workspace) showSmoke(out *ui.Stream, r *smoke.Report) error {
 	if err := t.Write(out); err != nil {
 		return err
 	}
-	for _, u := range unprovenLines(r.Unproven) {
+	for _, u := range unprovenLines(r.Unproven, r.Results) {
 		fmt.Fprintf(out, "%s %s\n", out.Warn("not proven:"), ui.Clean(u))
 	}
+	said := map[string]bool{}
 	for _, res := range r.Results {
-		if res.Reason == "" {
+		// A device that cannot be used says so once, not for each of its cases.
+		key := res.Device + " " + res.Reason
+		if res.Verdict != smoke.Unreachable {
+			key += " " + res.Target + " " + res.Platform + " " + res.Case
+		}
+		if res.Reason == "" || said[key] {
 			continue
 		}
-		fmt.Fprintf(out, "%s on %s: %s\n", out.Bold(res.Target), res.Device, ui.Clean(res.Reason))
+		said[key] = true
+		subject := res.Target + " on " + res.Device
+		if res.Verdict == smoke.Unreachable {
+			subject = res.Device
+		}
+		fmt.Fprintf(out, "%s %s\n", out.Bold(subject+":"), ui.Clean(res.Reason))
 		for line := range strings.Lines(res.Tail) {
 			fmt.Fprintf(out, "  | %s\n", ui.CleanLines(strings.TrimRight(line, "\n")))
 		}
+		if res.Verdict.Bad() && res.Log != "" {
+			fmt.Fprintf(out, "  %s\n", out.Faint("log: "+w.relative(res.Log)))
+		}
 	}
 	return nil
+}
+
+// relative is a path below the workspace as its user writes it.
+func (w *Workspace) relative(path string) string {
+	if rel, err := filepath.Rel(w.Dir, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }

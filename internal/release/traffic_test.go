@@ -33,7 +33,7 @@ func TestTraffic(t *testing.T) {
 		if got := said.String(); !strings.Contains(got, "uploading: 1.5 MB of 8.0 MB so far") || strings.Count(got, "uploading") != 1 {
 			t.Errorf("%q", got)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second / 2) // before the line is drawn again for its clock
 		send("r/app", 0, 2_000_000) // once more from the start
 		if got := said.String(); !strings.Contains(got, "uploading: 500.0 kB of 8.0 MB so far") {
 			t.Errorf("%q", got)

@@ -84,6 +84,10 @@ func (w *Workspace) why(ctx context.Context, p *plan.Plan, client *registry.Clie
 		}
 		var err error
 		switch {
+		case len(b.Target.Outputs) > 0:
+			row.Why = "its files are written again"
+		case b.Repository == "":
+			row.Why = "it is in no registry that it could be taken from"
 		case !known:
 			row.Why = "it was not built yet"
 		case len(needs) < len(b.Needs):

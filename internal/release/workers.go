@@ -59,9 +59,14 @@ func (w *Workspace) Workers(ctx context.Context, s Selection, asJSON bool) error
 	view := workersView{Workers: make([]workerView, len(p.Workers))}
 	var group sync.WaitGroup
 	for i, spec := range p.Workers {
-		group.Go(func() { view.Workers[i] = w.look(probe, p, spec) })
+		group.Go(func() {
+			w.status.Set(spec.Name, spec.Name+": connecting")
+			defer w.status.Done(spec.Name)
+			view.Workers[i] = w.look(probe, p, spec)
+		})
 	}
 	group.Wait()
+	w.status.Close()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -172,7 +177,7 @@ func (w *Workspace) showWorkers(view workersView) error {
 		if v.Error != "" {
 			fmt.Fprintf(out, "\n%s %s\n", out.Bad("down:"), ui.Clean(v.Error))
 			if v.Remedy != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Bold("next:"), ui.Clean(out.Commands.In(v.Remedy)))
+				fmt.Fprintf(out, "%s %s\n", out.Bold("hint:"), ui.Clean(out.Commands.In(v.Remedy)))
 			}
 		}
 	}

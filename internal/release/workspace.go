@@ -39,7 +39,9 @@ type Workspace struct {
 	opened  time.Time
 	// proven says what the devices of this run showed, for the last line; ""
 	// where none was to be asked.
-	proven  string
+	proven string
+	// ran are the stages of this run, in order.
+	ran     []stage
 	status  *ui.Status
 	traffic *traffic
 	machine func() (*embedded.Machine, error)
@@ -63,7 +65,23 @@ func Open(dir string, streams *ui.Streams, environ []string) (*Workspace, error)
 	} else if v := w.Getenv("BUILDKIT_PROGRESS"); v != "" {
 		w.Progress = v
 	}
+	if err := w.checkProgress(); err != nil {
+		return nil, err
+	}
 	return w, nil
+}
+
+// checkProgress refuses a display that there is not. Those of docker buildx that
+// print for machines are taken for the plain one.
+func (w *Workspace) checkProgress() error {
+	switch w.Progress {
+	case "", "auto", "plain", "tty", "quiet":
+	case "rawjson", "none":
+		w.Progress = "plain"
+	default:
+		return usage("Invalid ARCHMAGE_PROGRESS", fmt.Errorf("the display %q is none of auto, plain, tty and quiet (ARCHMAGE_PROGRESS, BUILDKIT_PROGRESS)", w.Progress))
+	}
+	return nil
 }
 
 // LookupEnv is os.LookupEnv for the workspace's environment.
@@ -164,6 +182,7 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
+		diags = append(diags, w.checkOutputs(p)...)
 	}
 	if err := w.judge(c, diags); err != nil {
 		return nil, nil, err
@@ -180,7 +199,7 @@ func (w *Workspace) loadPublishable(s Selection) (*plan.Plan, error) {
 	if diags := append(p.CheckPublish(), w.checkInputs(p, c.Sources)...); diags.HasErrors() {
 		return nil, &InputError{Diags: diags, Sources: c.Sources}
 	}
-	return p, ui.Diagnostics(w.Streams.Err, p.Warnings, c.Sources)
+	return p, ui.Diagnostics(w.Streams.Err, append(p.Notes(), p.Warnings...), c.Sources)
 }
 
 // alone runs a task that publishes, with nobody else in the workspace.
@@ -229,7 +248,9 @@ func (w *Workspace) clientOf(p *plan.Plan, attempts int) (*registry.Client, erro
 
 // say prints a line for people.
 func (w *Workspace) say(format string, args ...any) {
-	w.status.Print(fmt.Sprintf(format, args...))
+	if w.Progress != "quiet" {
+		w.status.Print(fmt.Sprintf(format, args...))
+	}
 }
 
 // report shows what the embedded daemons are doing.
@@ -241,7 +262,7 @@ func (w *Workspace) report(e embedded.Event) {
 	case embedded.Reused:
 		w.status.Done(e.Subject)
 	default:
-		w.status.Set(e.Subject, e.String()+elapsed(e))
+		w.status.Set(e.Subject, e.String())
 	}
 }
 

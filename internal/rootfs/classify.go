@@ -80,7 +80,7 @@ func (i *Inspector) file(r io.Reader, size int64, name string, texts *int) (*Fil
 		if isShell(f.Shebang) {
 			return f, f.keep(raw, r, size, texts)
 		}
-		return f, nil
+		return f, f.mention(raw, r, size, texts)
 	case bytes.HasPrefix(head, []byte("MZ")):
 		raw, err := more(headSize)
 		if err != nil {
@@ -104,6 +104,12 @@ func (i *Inspector) file(r io.Reader, size int64, name string, texts *int) (*Fil
 	case isConfig(name):
 		f := &File{}
 		return f, f.keep(head, r, size, texts)
+	case mentions(name) && tellTale(name) == "":
+		f := &File{}
+		if err := f.mention(head, r, size, texts); err != nil || len(f.Mentions)+len(f.Text) == 0 {
+			return nil, err
+		}
+		return f, nil
 	case tellTale(name) != "":
 		raw, err := more(64 << 10)
 		if err != nil {

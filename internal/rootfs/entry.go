@@ -57,6 +57,9 @@ type File struct {
 	// matter says, at most MaxText bytes; Cut reports whether there is more.
 	Text []byte
 	Cut  bool
+	// Mentions are paths that a text names which is not kept: a script in
+	// another language than the shell's, a configuration file.
+	Mentions []Mention
 	// Libraries are the paths in a cache of the glibc loader.
 	Libraries []string
 	// Secret is what the file seems to hold: "a private key".

@@ -213,7 +213,7 @@ func walk(r io.Reader, inspect *Inspector, f *Facts, keep func(Entry) error) err
 			if e.File, err = inspect.file(reader, h.Size, e.Path, &texts); err != nil {
 				return err
 			}
-			if e.File != nil {
+			if e.File != nil && (e.File.Format != FormatOther || len(e.File.Mentions) == 0) {
 				if interest++; interest > maxInterest {
 					return limitError(fmt.Sprintf("it has more than %d programs", maxInterest))
 				}

@@ -20,7 +20,7 @@ import (
 
 // storeVersion changes whenever the same layer would be remembered otherwise,
 // so that what an older version of the checks learnt is not used.
-const storeVersion = "v2"
+const storeVersion = "v3"
 
 // Bounds of the cache on disk, in bytes. It is brought below the lower one
 // when it exceeds the upper.

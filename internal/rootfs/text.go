@@ -50,9 +50,10 @@ func isShell(shebang string) bool {
 // programs look.
 var configs = []string{
 	"etc/passwd", "etc/group", "etc/os-release", "usr/lib/os-release",
-	"etc/ld.so.conf", "etc/ld.so.conf.d/*.conf", "etc/ld-musl-*.path",
+	"etc/ld.so.conf", "etc/ld.so.conf.d/*.conf", "etc/ld-musl-*.path", "etc/ld.so.preload",
 	"supervisord.conf", "etc/supervisor/*", "supervisor/conf.d/*", "supervisor.d/*", "supervisord.d/*", "supervisord/*",
 	"s6-rc.d/*/up", "s6-rc.d/*/run", "s6-rc.d/*/finish",
+	"systemd/system/*.service", "etc/inittab", "Procfile*",
 }
 
 // isConfig reports whether the last elements of a path are those of a file in
@@ -63,15 +64,7 @@ func isConfig(name string) bool {
 	if strings.HasSuffix(base, ".sh") || base == "package.json" && !strings.Contains("/"+name, "/node_modules/") {
 		return true
 	}
-	elements := strings.Split(name, "/")
-	return slices.ContainsFunc(configs, func(pattern string) bool {
-		n := strings.Count(pattern, "/") + 1
-		if n > len(elements) {
-			return false
-		}
-		ok, err := path.Match(pattern, strings.Join(elements[len(elements)-n:], "/"))
-		return ok && err == nil
-	})
+	return matchesTail(name, configs)
 }
 
 // loaderCache reads the paths in a cache that ldconfig wrote.

@@ -23,6 +23,9 @@ func judge(s *config.Smoke, o outcome) (Verdict, string) {
 	if o.exitCode != 0 && execFormat.Match(o.stderr) {
 		return WrongPlatform, "the program in the image is for another processor: " + ui.Clean(strings.TrimSpace(string(o.stderr)))
 	}
+	if program := notStarted(string(o.stderr)); program != "" && o.exitCode != 0 && len(o.stdout) == 0 {
+		return Failed, program
+	}
 	if s.HTTP != nil {
 		if v, reason := judgeHTTP(s, o); v != Passed {
 			return v, reason
@@ -70,6 +73,23 @@ func judgeHTTP(s *config.Smoke, o outcome) (Verdict, string) {
 	return TimedOut, fmt.Sprintf("%s%s, for %s", check, problem, s.Timeout)
 }
 
+// startError is what runtimes say of a program that could not be executed, at the
+// end of what they say of themselves.
+var startError = regexp.MustCompile(`unable to start container process: .*exec: "([^"]+)": (executable file not found in \$PATH|.*no such file or directory|.*permission denied)(?:: unknown)?\s*\z`)
+
+// notStarted says why a program was not started, or gives "" where text is
+// nothing of the kind.
+func notStarted(text string) string {
+	m := startError.FindStringSubmatch(text)
+	switch {
+	case m == nil:
+		return ""
+	case strings.HasSuffix(m[2], "permission denied"):
+		return fmt.Sprintf("the program %q in the image may not be executed: its mode, or that of a directory, forbids it", m[1])
+	}
+	return fmt.Sprintf("the image has no program %q; command holds the arguments of the image's entrypoint, and where it has none begins with the program", m[1])
+}
+
 // patterns are matched line by line: ^ and $ are the ends of a line.
 func patterns(name string, want, unwanted []string, text []byte, truncated bool) []string {
 	text = []byte(strings.ReplaceAll(string(text), "\r\n", "\n"))
@@ -112,6 +132,10 @@ func classify(err error) (Verdict, string) {
 			return PullFailed, d.Reason()
 		case device.WrongPlatform:
 			return WrongPlatform, d.Reason()
+		case device.StartFailed:
+			if program := notStarted(d.Err.Error()); program != "" {
+				return Failed, program
+			}
 		}
 		return Failed, d.Reason()
 	case errors.As(err, &r):

@@ -83,50 +83,83 @@ type Policy struct {
 	Emulation string
 }
 
-// NotProvenError says why a release must not be promoted.
-type NotProvenError struct{ Problems []string }
-
-func (e *NotProvenError) Error() string {
-	if len(e.Problems) == 1 {
-		return "not proven: " + e.Problems[0]
-	}
-	return fmt.Sprintf("not proven, for %d reasons: %s", len(e.Problems), strings.Join(e.Problems, "; "))
+// NotProvenError says why a release must not be promoted: which image did not
+// pass where. The reasons of single cases are in the report.
+type NotProvenError struct {
+	Problems []string
+	// Hint is what to do next.
+	Hint string
 }
+
+func (e *NotProvenError) Error() string { return strings.Join(e.Problems, "; ") }
 
 // Remedy is what to do next.
-func (e *NotProvenError) Remedy() string {
-	return "mend the image or the device and run the same command again, or make the device optional"
-}
+func (e *NotProvenError) Remedy() string { return e.Hint }
 
 // Err is a NotProvenError where the policy is not met, or nil.
 func (r *Report) Err(p Policy) error {
 	var problems []string
+	hint := ""
 	said := map[[2]string]bool{} // by target and platform
 	for _, x := range r.Results {
 		bad := x.Verdict.Bad() || x.Verdict == Emulated && p.Emulation == "forbid"
-		if bad && !x.Optional {
-			problem := fmt.Sprintf("%s on %s: %s", x.Target, x.Device, x.Verdict)
-			if x.Reason != "" {
-				problem += ": " + x.Reason
-			}
-			if !slices.Contains(problems, problem) {
-				problems = append(problems, problem)
-			}
-			said[[2]string{x.Target, x.Platform}] = true
+		if !bad || x.Optional {
+			continue
 		}
+		if problem := x.problem(); !slices.Contains(problems, problem) {
+			problems = append(problems, problem)
+		}
+		if hint == "" {
+			hint = x.advice()
+		}
+		said[[2]string{x.Target, x.Platform}] = true
 	}
 	for _, want := range p.Require {
 		name := config.FormatPlatform(want)
 		for _, u := range r.Unproven {
 			if u.Platform == name && !said[[2]string{u.Target, name}] {
-				problems = append(problems, fmt.Sprintf("%s for %s is required to pass on a device: %s", u.Target, name, u.Why))
+				problems = append(problems, fmt.Sprintf("%s %s must pass on a device (require_devices): %s", u.Target, name, u.Why))
 			}
 		}
 	}
-	if len(problems) > 0 {
-		return &NotProvenError{Problems: problems}
+	if len(problems) == 0 {
+		return nil
 	}
-	return nil
+	if hint == "" {
+		hint = "declare a device of that platform, or leave the platform out of require_devices"
+	}
+	return &NotProvenError{Problems: problems, Hint: hint}
+}
+
+// problem is the result in words, without the reason.
+func (x *Result) problem() string {
+	image := strings.TrimSpace(x.Target + " " + x.Platform)
+	switch x.Verdict {
+	case Failed, TimedOut:
+		return fmt.Sprintf("%s %s on %s", image, x.Verdict, x.Device)
+	case Unreachable:
+		return fmt.Sprintf("%s was not run on %s, which could not be used", image, x.Device)
+	case PullFailed:
+		return fmt.Sprintf("%s could not be pulled by %s", image, x.Device)
+	case WrongPlatform:
+		return fmt.Sprintf("%s is for another platform than %s", image, x.Device)
+	case Emulated:
+		return fmt.Sprintf("%s ran under emulation on %s", image, x.Device)
+	}
+	return fmt.Sprintf("%s on %s: %s", image, x.Device, x.Verdict)
+}
+
+// advice is what to do about the result.
+func (x *Result) advice() string {
+	switch {
+	case x.Hint != "":
+		return x.Hint
+	case x.Verdict == Unreachable, x.Verdict == PullFailed:
+		return "fix the device and run the same command again, or set optional = true in its block"
+	case x.Verdict == Emulated:
+		return "give the platform a device of its own hardware, or set release { emulation = \"warn\" }"
+	}
+	return "fix the image, or what its smoke block expects, and run the same command again"
 }
 
 // Cell is the worst verdict of a device on a target, for a matrix; "" if

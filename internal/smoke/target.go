@@ -65,7 +65,7 @@ func Read(ctx context.Context, client *registry.Client, ref string) (*Target, er
 	}
 	desc, raw, err := client.Manifest(ctx, ref)
 	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", ref, err)
+		return nil, fmt.Errorf("reading: %w", err) // which names ref
 	}
 	var doc struct {
 		Manifests []ocispecs.Descriptor

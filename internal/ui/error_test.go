@@ -45,7 +45,7 @@ func TestError(t *testing.T) {
 		{errors.New(""), ""},
 		{stacked{}, "boom"},
 		{curable{"broken", " "}, "broken"},
-		{fmt.Errorf("outer: %w", curable{"broken", "mend it"}), "outer: broken\nnext: mend it"},
+		{fmt.Errorf("outer: %w", curable{"broken", "fix it"}), "outer: broken\nhint: fix it"},
 	}
 	for _, tt := range tests {
 		if got := Error(Palette{}, tt.err); got != tt.want {

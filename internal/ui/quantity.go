@@ -42,3 +42,11 @@ func Duration(d time.Duration) string {
 	m := d.Round(time.Minute)
 	return fmt.Sprintf("%dh %02dm", m/time.Hour, m%time.Hour/time.Minute)
 }
+
+// Seconds is Duration without parts of a second, for a clock: "12 s", "1m 04s".
+func Seconds(d time.Duration) string {
+	if s := max(d, 0).Truncate(time.Second); s < time.Minute {
+		return fmt.Sprintf("%d s", s/time.Second)
+	}
+	return Duration(d.Truncate(time.Second))
+}

@@ -7,42 +7,117 @@ import (
 	"time"
 )
 
-// statusEvery is how often a status line is repeated where there is no
-// terminal to redraw it on.
-const statusEvery = 10 * time.Second
+const (
+	// statusEvery is how often a status line is repeated where there is no
+	// terminal to redraw it on.
+	statusEvery = 10 * time.Second
+	// statusTick is how often a terminal's line is redrawn for its clock.
+	statusTick = time.Second
+	// statusClock is how long something lasts before its line shows for how long.
+	statusClock = 2 * time.Second
+)
 
 // Status shows what is going on in one line that is redrawn on a terminal, and
-// as a line now and then elsewhere. It is safe for concurrent use.
+// as a line now and then elsewhere, with the time that it has taken so far. It is
+// safe for concurrent use.
 type Status struct {
-	mu      sync.Mutex
-	w       *Stream
-	order   []string
-	lines   map[string]string
-	printed map[string]time.Time
-	drawn   bool
+	mu    sync.Mutex
+	w     *Stream
+	order []string
+	lines map[string]*statusLine
+	drawn bool
+	stop  chan struct{} // ends the clock; nil while nothing is going on
+}
+
+type statusLine struct {
+	text    string
+	since   time.Time // when text became what it is, but for its numbers
+	printed time.Time
 }
 
 // NewStatus writes to w.
 func NewStatus(w *Stream) *Status {
-	return &Status{w: w, lines: map[string]string{}, printed: map[string]time.Time{}}
+	return &Status{w: w, lines: map[string]*statusLine{}}
 }
 
 // Set says what subject is doing.
 func (s *Status) Set(subject, line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.lines[subject]; !ok {
+	now := time.Now()
+	l := s.lines[subject]
+	switch {
+	case l == nil:
 		s.order = append(s.order, subject)
+		l = &statusLine{text: line, since: now}
+		s.lines[subject] = l
+	case withoutNumbers(l.text) != withoutNumbers(line):
+		l.since = now
 	}
-	s.lines[subject] = line
+	l.text = line
+	if s.stop == nil {
+		s.stop = make(chan struct{})
+		go s.clock(s.stop)
+	}
 	if s.w.IsTerminal() {
 		s.draw()
 		return
 	}
-	if time.Since(s.printed[subject]) >= statusEvery {
-		s.printed[subject] = time.Now()
-		fmt.Fprintf(s.w, "%s\n", CleanLines(line))
+	s.repeat(l, now)
+}
+
+// clock shows that time passes, until stop is closed.
+func (s *Status) clock(stop chan struct{}) {
+	tick := time.NewTicker(statusTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		select {
+		case <-stop: // while the lock was waited for
+			s.mu.Unlock()
+			return
+		default:
+		}
+		if s.w.IsTerminal() {
+			s.draw()
+		} else {
+			for _, o := range s.order {
+				s.repeat(s.lines[o], time.Now())
+			}
+		}
+		s.mu.Unlock()
 	}
+}
+
+// repeat prints a line where the last time was long ago.
+func (s *Status) repeat(l *statusLine, now time.Time) {
+	if now.Sub(l.printed) >= statusEvery {
+		l.printed = now
+		fmt.Fprintf(s.w, "%s\n", CleanLines(l.String()))
+	}
+}
+
+// String is the line with its clock.
+func (l *statusLine) String() string {
+	took := time.Since(l.since)
+	if took < statusClock {
+		return l.text
+	}
+	return fmt.Sprintf("%s (%s)", l.text, Seconds(took))
+}
+
+func withoutNumbers(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r == '.' {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // Print writes a line that stays.
@@ -66,30 +141,42 @@ func (s *Status) Done(subject string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.lines, subject)
-	delete(s.printed, subject)
 	for i, o := range s.order {
 		if o == subject {
 			s.order = append(s.order[:i], s.order[i+1:]...)
 			break
 		}
 	}
+	if len(s.order) == 0 {
+		s.end()
+	}
 	if s.w.IsTerminal() {
 		s.draw()
 	}
 }
 
-// Close erases the line.
+// Close erases the line and forgets all subjects.
 func (s *Status) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.order = nil
+	clear(s.lines)
+	s.end()
 	s.erase()
+}
+
+func (s *Status) end() {
+	if s.stop != nil {
+		close(s.stop)
+		s.stop = nil
+	}
 }
 
 func (s *Status) draw() {
 	s.erase()
 	var parts []string
 	for _, o := range s.order {
-		parts = append(parts, s.lines[o])
+		parts = append(parts, s.lines[o].String())
 	}
 	if len(parts) == 0 {
 		return

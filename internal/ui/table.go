@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -25,12 +26,15 @@ type Column struct {
 	Keep  bool // never shortened: what tells the rows apart
 }
 
-// Table is text in columns. On a terminal it is made to fit: digests shrink to
+// Table is text in columns. Columns without any content are left out. On a terminal it is made to fit: digests shrink to
 // sha256: and 12 digits, then the widest columns are cut. Elsewhere it is as
 // wide as its contents.
 type Table struct {
-	// Empty is written in place of a table without rows; "" writes nothing.
+	// Empty is the line written in place of a table without rows; "" writes nothing.
 	Empty string
+	// Short shortens digests elsewhere than on a terminal too, where what is full
+	// stands beside the table.
+	Short bool
 
 	columns []Column
 	rows    [][]Text
@@ -77,16 +81,43 @@ func (t *Table) Write(w *Stream) error {
 	for _, row := range t.rows {
 		lines = append(lines, append([]Text(nil), row...))
 	}
-	widths := natural(lines, len(t.columns))
+	shown := t.filled(lines)
+	widths := natural(lines, len(shown.columns))
+	if t.Short {
+		for i := range widths {
+			widths[i] = shortenDigests(lines, i)
+		}
+	}
 	if w.IsTerminal() {
-		t.fit(lines, widths, w.Width())
+		shown.fit(lines, widths, w.Width())
 	}
 	var b strings.Builder
 	for _, line := range lines {
-		t.format(&b, line, widths, w.Palette)
+		shown.format(&b, line, widths, w.Palette)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// filled takes the columns without content out of the lines, and returns a Table
+// of the others.
+func (t *Table) filled(lines [][]Text) *Table {
+	out := &Table{}
+	var keep []int
+	for i, c := range t.columns {
+		if slices.ContainsFunc(lines[1:], func(line []Text) bool { return line[i].clean != "" }) {
+			keep = append(keep, i)
+			out.columns = append(out.columns, c)
+		}
+	}
+	for l, line := range lines {
+		kept := make([]Text, 0, len(keep))
+		for _, i := range keep {
+			kept = append(kept, line[i])
+		}
+		lines[l] = kept
+	}
+	return out
 }
 
 // format appends one line, without blanks at its end.

@@ -59,7 +59,7 @@ func hint(address string) string {
 	scheme, _, _ := strings.Cut(address, "://")
 	switch scheme {
 	case "unix":
-		return "start buildkitd there, mend the address in targets.hcl, or remove the worker block to use the embedded one"
+		return "start buildkitd there, fix the address in targets.hcl, or remove the worker block to use the embedded one"
 	case "tcp":
 		return "check that buildkitd listens on that address (buildkitd --addr) and that the tls block fits, then run `mage workers`"
 	case "ssh":
@@ -69,7 +69,7 @@ func hint(address string) string {
 	case "kube-pod":
 		return "check that `kubectl get pod` shows it running and that it holds buildkitd and buildctl"
 	}
-	return "mend the worker's address in targets.hcl"
+	return "fix the worker's address in targets.hcl"
 }
 
 // tlsReason says in words why a certificate was not accepted, on this side or

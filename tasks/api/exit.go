@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -86,6 +87,7 @@ func failure(ctx context.Context, s *ui.Streams, err error) error {
 	var input *release.InputError
 	if errors.As(err, &input) {
 		text := ui.Count(input.Diags)
+		annotate(s, ui.Annotations(input.Diags)...)
 		if werr := ui.Diagnostics(s.Err, input.Diags, input.Sources); werr != nil {
 			text = werr.Error()
 		}
@@ -102,7 +104,18 @@ func failure(ctx context.Context, s *ui.Streams, err error) error {
 		}
 		return &Error{ExitInterrupted, ui.Error(s.Err.Palette, err), err}
 	}
+	annotate(s, ui.Annotation("archmage", err.Error()))
 	return &Error{code(err), ui.Error(s.Err.Palette, err), err}
+}
+
+// annotate shows errors on the page of a workflow's run.
+func annotate(s *ui.Streams, lines ...string) {
+	if os.Getenv("GITHUB_ACTIONS") != "true" {
+		return
+	}
+	for _, line := range lines {
+		fmt.Fprintln(s.Err, line) // GitHub reads both streams
+	}
 }
 
 // code classes an error. Where several builds failed for several reasons, the
@@ -118,6 +131,7 @@ func code(err error) int {
 		conflict *index.ConflictError
 		platform *index.PlatformError
 		finding  *release.AuditError
+		growth   *release.GrowthError
 		differs  *release.DifferenceError
 		proven   *smoke.NotProvenError
 		tagProof *release.TagProofError
@@ -141,7 +155,7 @@ func code(err error) int {
 		return ExitBuild
 	case errors.As(err, &proven), errors.As(err, &tagProof), errors.As(err, &checked) && checked.Proof:
 		return ExitSmoke
-	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
+	case errors.As(err, &platform), errors.As(err, &finding), errors.As(err, &growth), errors.As(err, &source), errors.As(err, &claim), errors.As(err, &checked), errors.As(err, &differs):
 		return ExitAudit
 	case errors.As(err, &reg), errors.As(err, &conflict), errors.As(err, &half), errors.As(err, &open), errors.As(err, &untag):
 		return ExitRegistry

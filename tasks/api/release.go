@@ -24,6 +24,9 @@ type ReleaseOptions struct {
 	NoReferrer bool
 	// DryRun asks everybody who takes part, and changes nothing.
 	DryRun bool
+	// JSON prints the result as JSON; Metadata is a file for it, "" for none.
+	JSON     bool
+	Metadata string
 }
 
 // Release builds, assembles, annotates, inspects, proves and pushes all targets;
@@ -35,6 +38,7 @@ func Release(ctx context.Context, options ...ReleaseOptions) error {
 			BuildOptions: release.BuildOptions{Selection: s, Reuse: release.Reuse{Fresh: o.Fresh, Offline: o.Offline}},
 			PushOptions:  release.PushOptions{Force: o.Force, NoReferrer: o.NoReferrer},
 			DryRun:       o.DryRun,
+			Results:      release.Results{JSON: o.JSON, Metadata: o.Metadata},
 		})
 	})
 }

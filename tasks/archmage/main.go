@@ -137,6 +137,7 @@ func (a *app) noCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	e := &usageError{problem: fmt.Sprintf("there is no command %q", args[0])}
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		e.hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}

@@ -106,6 +106,8 @@ func (a *app) release() *cobra.Command {
 	c.Flags().BoolVar(&o.Force, "force", false, forceUsage)
 	c.Flags().BoolVar(&o.NoReferrer, "no-referrer", false, "do not attach the record to the image")
 	c.Flags().BoolVarP(&o.DryRun, "dry-run", "n", false, "ask everybody who takes part, and change nothing")
+	c.Flags().BoolVar(&o.JSON, "json", false, "print the result as JSON, for machines")
+	c.Flags().StringVar(&o.Metadata, "metadata", "", "write the result as JSON to a file")
 	return c
 }
 
