@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -74,8 +75,8 @@ func checkWords(args []string, ask func(...string) (string, error)) error {
 		return nil //nolint:nilerror // mage has said it
 	}
 	args = mage.Args()
-	if len(args) == 0 || !slices.ContainsFunc(args[1:], func(a string) bool { return !strings.HasPrefix(a, "-") }) {
-		return nil // one task with its flags, which mage has checked
+	if len(args) < 2 || checkedByMage(args) {
+		return nil
 	}
 	listing, err := ask("-l")
 	if err != nil {
@@ -113,13 +114,36 @@ func checkWords(args []string, ask func(...string) (string, error)) error {
 				return &unknownError{fmt.Sprintf("%s has no flag %s", name, args[0]), near(flag, flags)}
 			case !has && kind != "bool":
 				return &unknownError{fmt.Sprintf("the flag -%s of %s has no value", flag, name), fmt.Sprintf("write -%s=…", flag)}
-			case has && kind == "bool" && value != "true" && value != "false":
-				return &unknownError{fmt.Sprintf("the flag -%s of %s is on or off, not %q", flag, name, value), fmt.Sprintf("write -%s", flag)}
+			case has && !valid(kind, value):
+				return &unknownError{fmt.Sprintf("the flag -%s of %s is of type %s, which %q is not", flag, name, kind, value), "`mage -h " + name + "` shows its flags"}
 			}
 		}
 		before = name
 	}
 	return nil
+}
+
+// checkedByMage reports whether args are one task of ours with its flags. Mage
+// reads flags only where a task has some.
+func checkedByMage(args []string) bool {
+	name := strings.ToLower(args[0][strings.LastIndex(args[0], ":")+1:])
+	return api.HasFlags(name) && !slices.ContainsFunc(args[1:], func(a string) bool { return !strings.HasPrefix(a, "-") })
+}
+
+// valid reports whether mage converts a value to a flag's type.
+func valid(kind, value string) bool {
+	var err error
+	switch kind {
+	case "bool":
+		_, err = strconv.ParseBool(value)
+	case "int":
+		_, err = strconv.Atoi(value)
+	case "float64":
+		_, err = strconv.ParseFloat(value, 64)
+	case "time.Duration":
+		_, err = time.ParseDuration(value)
+	}
+	return err == nil
 }
 
 func unknownWord(word, before string, tasks []string, ask func(...string) (string, error)) error {

@@ -16,9 +16,9 @@ type Hook struct {
 	Point string `hcl:"point,label"`
 	// Command is the program and its arguments. No shell is involved.
 	Command []string `hcl:"command"`
-	// Dir is where it runs; left out: the directory of targets.hcl.
+	// Dir is where it runs; left out: beside the configuration.
 	Dir string `hcl:"dir,optional"`
-	// Env is added to the environment.
+	// Env are variables for it, beside those of the environment.
 	Env map[string]string `hcl:"env,optional"`
 	// TimeoutText bounds the run; left out: 10m.
 	TimeoutText string `hcl:"timeout,optional"`

@@ -255,6 +255,14 @@ device "pi" {
   host     = "pi@pi.lan"
   platform = "linux/arm/v6"
 }`},
+	{"hook", "", "Hook", `hook "before-promote" { … }`, `target "app" {
+  platforms = ["linux/amd64"]
+  tags      = ["registry.example/app:1"]
+}
+hook "before-promote" {
+  command = ["./scan.sh"]
+  timeout = "5m"
+}`},
 	{"release", "", "Release", `release { … }`, `target "app" {
   platforms = ["linux/amd64"]
   tags      = ["registry.example/app:1"]
@@ -435,7 +443,7 @@ func (s *schema) jsonSchema() ([]byte, error) {
 		defs[bl.name] = d
 	}
 	top := map[string]any{"variable": map[string]any{"type": "object"}, "function": map[string]any{"type": "object"}, "group": map[string]any{"type": "object"}}
-	for _, name := range []string{"target", "worker", "registry", "device"} {
+	for _, name := range []string{"target", "worker", "registry", "device", "hook"} {
 		top[name] = labelled(name)
 	}
 	for _, name := range []string{"release", "audit"} {

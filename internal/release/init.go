@@ -288,18 +288,18 @@ func sortedKeys(m map[string]string) []string {
 // dockerfiles finds the Dockerfiles of a project, and what each is built from.
 func dockerfiles(root string) ([]found, error) {
 	var out []found
-	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+	project, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = project.Close() }() // it was only read
+	err = fs.WalkDir(project.FS(), ".", func(rel string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrPermission) {
 				return fs.SkipDir
 			}
 			return err
 		}
-		rel, err := filepath.Rel(root, file)
-		if err != nil {
-			return err
-		}
-		rel = filepath.ToSlash(rel)
 		if d.IsDir() {
 			name := d.Name()
 			if rel != "." && (strings.HasPrefix(name, ".") || slices.Contains([]string{"node_modules", "vendor", "testdata", "dist", "target"}, name) || strings.Count(rel, "/") >= 3) {
@@ -311,7 +311,7 @@ func dockerfiles(root string) ([]found, error) {
 		if !ok || !d.Type().IsRegular() {
 			return nil
 		}
-		data, err := os.ReadFile(file)
+		data, err := fs.ReadFile(project.FS(), rel)
 		if err != nil || !from.Match(data) {
 			return nil //nolint:nilerror // what cannot be read makes no target
 		}

@@ -28,7 +28,7 @@ var (
 	stepPromote  = step{"promote", (*pipeline).promote}
 	stepVerify   = step{"verify", (*pipeline).verify}
 
-	steps = []step{stepBuild, stepAssemble, stepAnnotate, stepInspect, stepUpload, stepProve, stepSign, stepPromote, stepVerify}
+	allSteps = []step{stepBuild, stepAssemble, stepAnnotate, stepInspect, stepUpload, stepProve, stepSign, stepPromote, stepVerify}
 )
 
 // pipeline is one run over a plan: what the steps hand to each other.

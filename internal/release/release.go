@@ -39,7 +39,7 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 			}
 			return w.showWritten(p, run.record, o.Results)
 		}
-		if err := run.steps(ctx, steps...); err != nil {
+		if err := run.steps(ctx, allSteps...); err != nil {
 			return err
 		}
 		return w.showReleased(ctx, p, client, run.record, o.Results)

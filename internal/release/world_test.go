@@ -234,7 +234,8 @@ func (w *world) foreign(tag string, n int) digest.Digest {
 // clone is a workspace with its own journal.
 type clone struct {
 	*world
-	dir string
+	dir   string
+	hooks []Hook
 }
 
 func (w *world) clone() *clone {
@@ -276,7 +277,7 @@ func (c *clone) do(at int, after bool, hook func(), do func(context.Context, *Wo
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	ws.journal.Files = files{r}
+	ws.journal.Files, ws.Hooks = files{r}, c.hooks
 	client, err := registry.New(nil, registry.Options{Attempts: 1, Backoff: time.Millisecond, UserAgent: r.name, Jobs: c.jobs})
 	if err != nil {
 		c.t.Fatal(err)

@@ -57,11 +57,13 @@ type Hook = release.Hook
 
 // Draft is what a hook is told: the targets with their tags and, as soon as
 // there are any, digests.
-type (
-	Draft         = release.Draft
-	DraftTarget   = release.DraftTarget
-	DraftPlatform = release.DraftPlatform
-)
+type Draft = release.Draft
+
+// DraftTarget is one index that shall be published.
+type DraftTarget = release.DraftTarget
+
+// DraftPlatform is the image of one platform.
+type DraftPlatform = release.DraftPlatform
 
 // Before makes a hook that runs before a step.
 func Before(step string, run func(context.Context, *Draft) error) Hook {

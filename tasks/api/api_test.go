@@ -34,7 +34,7 @@ func TestWith(t *testing.T) {
 			t.Errorf("%s: the same dependency is %t", tt.name, same)
 		}
 	}
-	if api.With(api.Plan, hooked).ID() == api.With(api.Plan, hooked).ID() {
+	if first, second := api.With(api.Plan, hooked), api.With(api.Plan, hooked); first.ID() == second.ID() {
 		t.Error("functions cannot be compared, and tasks with them were taken for the same")
 	}
 }

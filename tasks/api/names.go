@@ -40,5 +40,10 @@ var taskNames = []string{
 	"annotate", "assemble", "build", "devices", "doctor", "down", "explain", "init", "inspect", "plan", "push", "release", "releases", "reproduce", "rollback", "smoke", "up", "wipe", "workers",
 }
 
+// HasFlags reports whether mage reads flags behind a task of ours.
+func HasFlags(name string) bool {
+	return IsTask(name) && !slices.Contains([]string{"down", "explain", "init", "up"}, strings.ToLower(name))
+}
+
 // IsTask reports whether mage has a task of that name from here.
 func IsTask(name string) bool { return slices.Contains(taskNames, strings.ToLower(name)) }

@@ -43,6 +43,9 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("mage has the task %s, and there is no such command", name)
 			continue
 		}
+		if api.HasFlags(name) != task.HasOptionalArgs() {
+			t.Errorf("HasFlags of %s is wrong", name)
+		}
 		for _, arg := range task.Args {
 			flag := strings.TrimPrefix(ui.Dashed(arg.Name), "--")
 			if arg.Optional && c.Flags().Lookup(flag) == nil && c.InheritedFlags().Lookup(flag) == nil {
