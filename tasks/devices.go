@@ -8,7 +8,7 @@ import (
 
 // Devices looks at every device: who is reachable, what it is and runs.
 func Devices(ctx context.Context,
-	device *string, // only these devices: door,rack
+	device *string, // only these devices, groups or patterns: door,pi*
 	json *bool, // for machines
 ) error {
 	return checked(func() error {

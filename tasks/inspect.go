@@ -19,9 +19,11 @@ func Inspect(ctx context.Context,
 	raw *bool, // the exact bytes of the manifest, with -ref
 	sbom *bool, // the SBOMs
 	provenance *bool, // the provenance statements
+	file *string, // instead of the default files, separated like PATH
+	set *string, // overrides as of bake --set, separated by semicolons: app.args.V=1;*.platform=linux/arm64
 ) error {
 	o := api.InspectOptions{
-		Targets: list(targets), Ref: text(ref), Draft: on(draft), Diff: on(diff), Releases: on(releases),
+		Project: project(file, set), Targets: list(targets), Ref: text(ref), Draft: on(draft), Diff: on(diff), Releases: on(releases),
 	}
 	for format, asked := range map[api.Format]*bool{
 		api.JSON: json, api.SARIF: sarif, api.Markdown: markdown, api.Raw: raw, api.SBOM: sbom, api.Provenance: provenance,

@@ -19,7 +19,7 @@ func Plan(ctx context.Context,
 ) error {
 	return checked(func() error {
 		return api.Plan(ctx, api.PlanOptions{
-			Project: files(file), Targets: commas(targets), Platforms: commas(platforms), Set: semicolons(set),
+			Project: project(file, set), Targets: commas(targets), Platforms: commas(platforms),
 			JSON: on(json), Print: on(print), Why: on(why), List: text(list),
 		})
 	})

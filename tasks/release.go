@@ -21,7 +21,7 @@ func Release(ctx context.Context,
 ) error {
 	return checked(func() error {
 		return api.Release(ctx, api.ReleaseOptions{
-			Project: files(file), Targets: list(targets), Set: semicolons(set),
+			Project: project(file, set), Targets: list(targets),
 			Fresh: on(fresh), Offline: on(offline), Force: on(force), NoReferrer: on(noReferrer), DryRun: on(dryRun),
 			JSON: on(json), Metadata: text(metadata),
 		})

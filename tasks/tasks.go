@@ -39,7 +39,10 @@ func split(flag *string, by string) []string {
 	return out
 }
 
-func files(flag *string) api.Project { return api.Project{Files: filepath.SplitList(text(flag))} }
+// project has the flags -file and -set.
+func project(file, set *string) api.Project {
+	return api.Project{Files: filepath.SplitList(text(file)), Set: semicolons(set)}
+}
 
 func text(flag *string) string {
 	if flag == nil {

@@ -9,7 +9,7 @@ import (
 
 // Wipe removes the matrix's images from devices, or build cache from workers; nothing from a registry.
 func Wipe(ctx context.Context,
-	device *string, // only these devices: door,rack
+	device *string, // only these devices, groups or patterns: door,pi*
 	all *bool, // every image of the devices, whoever put it there; asks
 	yes *bool, // do not ask
 	stop *bool, // end containers that use such an image

@@ -59,7 +59,7 @@ func push(ctx context.Context, w *worker.Worker, b *plan.Build, carried bool, o 
 func ofPush(err error, s *stream) bool {
 	var exit *gatewaypb.ExitError
 	var vertex *errdefs.VertexError
-	return !errors.As(err, &exit) && !errors.As(err, &vertex) && !broken(err) && !(worker.Exhausted(err) && ranOut(err, s, false))
+	return !errors.As(err, &exit) && !errors.As(err, &vertex) && !broken(err) && (!worker.Exhausted(err) || !ranOut(err, s, false))
 }
 
 func unpushed(b *plan.Build, w *worker.Worker, err error) error {

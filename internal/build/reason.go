@@ -121,10 +121,12 @@ func remedy(err error) string {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
+	case has("failed to read dockerfile") && has("larger than max"):
+		return "the Dockerfile is larger than BuildKit reads: keep what is long in files that it copies"
 	case has("failed to read dockerfile"):
 		return "check context and dockerfile of the target; dockerfile is relative to the context"
 	case has("docker.io/") && (has("i/o timeout") || has("no such host") || has("connection refused")):
-		return "the worker cannot reach Docker Hub: check its network, or name another registry in FROM"
+		return "the worker cannot reach Docker Hub: check its network, or name another registry: in FROM, or for the scanner of an SBOM as generator= in attest"
 	case has("401 Unauthorized") || has("403 Forbidden") || has("insufficient_scope") || has("authorization failed") || has("no basic auth credentials"):
 		return "the registry wants credentials: run `docker login` for its host on this machine"
 	case has("server gave HTTP response to HTTPS client"):

@@ -152,6 +152,9 @@ type Device struct {
 	Name string `hcl:"name,label"`
 	// Host is anything ssh(1) takes, or "local" for this machine.
 	Host string `hcl:"host,optional"`
+	// Hosts make the block a group: a device for each of them, "pi[1-20].lan"
+	// standing for twenty.
+	Hosts []string `hcl:"hosts,optional"`
 	// Worker makes a worker its own device, instead of Host.
 	Worker string `hcl:"worker,optional"`
 	// PlatformName is what the device runs; left out: asked of the device.
@@ -184,6 +187,8 @@ type Device struct {
 
 	Body hcl.Body `hcl:",body"`
 
+	// Group is the block's name where the device is one of several.
+	Group string
 	// Platform is PlatformName, normalised, or nil.
 	Platform    *ocispecs.Platform
 	PullTimeout time.Duration
@@ -213,6 +218,8 @@ type Release struct {
 	FailOn string `hcl:"fail_on,optional"`
 	// RequireNames are platforms that must pass on a device of their own.
 	RequireNames []string `hcl:"require_devices,optional"`
+	// DevicesAtOnce is how many devices work at a time; left out: 32.
+	DevicesAtOnce int `hcl:"devices_at_once,optional"`
 
 	Body hcl.Body `hcl:",body"`
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,9 +46,25 @@ func (c *Config) compose(files []*file, environ []string) hcl.Diagnostics {
 	if err != nil {
 		return fail(err)
 	}
-	project, err := loadCompose(configs, env)
+	project, err := loadCompose(configs, env, c.workingDir())
 	if err != nil {
 		return fail(err)
+	}
+	for name, s := range project.Services {
+		if s.Build != nil {
+			s.Build.Context = c.relative(s.Build.Context)
+			for k, v := range s.Build.AdditionalContexts {
+				s.Build.AdditionalContexts[k] = c.relative(v)
+			}
+			for i, k := range s.Build.SSH {
+				s.Build.SSH[i].Path = c.relative(k.Path)
+			}
+			project.Services[name] = s
+		}
+	}
+	for name, s := range project.Secrets {
+		s.File = c.relative(s.File)
+		project.Secrets[name] = s
 	}
 	if len(project.Services) == 0 {
 		return nil
@@ -67,6 +84,34 @@ func (c *Config) compose(files []*file, environ []string) hcl.Diagnostics {
 	}
 	c.addGroup(all)
 	return nil
+}
+
+// workingDir is what the paths of compose files are relative to: "" in the working
+// directory, where compose-go leaves them as bake prints them.
+func (c *Config) workingDir() string {
+	here, err := os.Getwd()
+	if err != nil || c.dir == "" || filepath.Clean(c.dir) == here {
+		return ""
+	}
+	dir, err := filepath.Abs(c.dir)
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+// relative takes back that compose-go makes paths absolute where it is told a
+// directory.
+func (c *Config) relative(path string) string {
+	dir := c.workingDir()
+	if dir == "" || !filepath.IsAbs(path) {
+		return path
+	}
+	rel, err := filepath.Rel(dir, path)
+	if err != nil {
+		return path
+	}
+	return rel
 }
 
 // composeEnv is the environment, and below it the .env file.
@@ -97,8 +142,8 @@ func (c *Config) composeEnv(environ []string) (map[string]string, error) {
 
 // loadCompose reads what of the files concerns builds, as bake does: nothing
 // else of a service is validated.
-func loadCompose(files []types.ConfigFile, env map[string]string) (*types.Project, error) {
-	details := types.ConfigDetails{ConfigFiles: files, Environment: env}
+func loadCompose(files []types.ConfigFile, env map[string]string, dir string) (*types.Project, error) {
+	details := types.ConfigDetails{ConfigFiles: files, Environment: env, WorkingDir: dir}
 	raw, err := loader.LoadModelWithContext(context.Background(), details, func(o *loader.Options) {
 		name := "bake"
 		if v := env["COMPOSE_PROJECT_NAME"]; v != "" {

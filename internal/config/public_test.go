@@ -37,7 +37,7 @@ func bakeFiles(t *testing.T, root string) (files, dirs []string) {
 		if slices.Contains(defaults, d.Name()) {
 			dirs = append(dirs, filepath.Dir(path))
 		}
-		if ext != ".hcl" && !(ext == ".json" && strings.Contains(d.Name(), "bake")) {
+		if ext != ".hcl" && (ext != ".json" || !strings.Contains(d.Name(), "bake")) {
 			return nil
 		}
 		data, err := os.ReadFile(path)

@@ -49,8 +49,8 @@ type Target struct {
 	// Sources are images that others pushed, of which the index is made; a
 	// target with sources is not built.
 	Sources []string `json:"sources,omitempty" hcl:"sources,optional" cty:"sources"`
-	// Index is "auto" or "always": whether a single image without attestations
-	// is published as it is, as bake does, or in an index. nil is auto.
+	// Index is "always" for an index in any case. Without it a single image
+	// without attestations is published as it is, as bake does.
 	Index *string `json:"index,omitempty" hcl:"index,optional" cty:"index"`
 
 	// Overrides are the `platform` blocks, Prepare and Smokes ours too.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -26,6 +27,9 @@ type Options struct {
 	// Connect bounds the connection and each question, where the device's own
 	// connect_timeout does not; 0 means 15 s.
 	Connect time.Duration
+	// Images reads images for a device whose connection breaks during a pull; nil
+	// leaves such a pull failed.
+	Images Images
 	// Credential gives what to log in with for a repository, named in full; ok
 	// is false where there is nothing. It is asked only for devices whose
 	// lend_credentials is set. May be nil.
@@ -57,6 +61,9 @@ type Device struct {
 type link interface {
 	// shell runs a POSIX shell that reads its script from stdin.
 	shell(ctx context.Context) *command
+	// run is a command of one line for a POSIX shell, with a standard input of
+	// its own.
+	run(ctx context.Context, script string) *exec.Cmd
 	// dial opens a connection to a port of the device's own loopback; the
 	// address is one to dial on this machine, undo ends the path to it.
 	dial(ctx context.Context, port int) (network, address string, undo func(), err error)
@@ -93,7 +100,7 @@ func (d *Device) Connect(ctx context.Context) error {
 			return nil
 		}
 		_ = d.link.close()
-		d.link, d.facts, d.reached = nil, nil, map[string]bool{}
+		d.link, d.reached = nil, map[string]bool{} // it is the same device, by its host key
 	}
 	if d.Local() {
 		d.link = local{}

@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -122,7 +123,9 @@ AS_ROOT=1 exec "$@"
 				return
 			}
 			wantError(t, err, device.NoRuntime, "")
-			text := err.Error() + " " + err.(*device.Error).Hint
+			var e *device.Error
+			errors.As(err, &e) // wantError has seen that it is one
+			text := err.Error() + " " + e.Hint
 			for _, want := range tt.fails {
 				if !strings.Contains(text, want) {
 					t.Errorf("%q does not say %q", text, want)

@@ -30,6 +30,8 @@ type Error struct {
 	Err  error
 	// Hint is what to do next.
 	Hint string
+
+	lost bool
 }
 
 func (e *Error) Error() string {

@@ -17,6 +17,10 @@ func (local) shell(ctx context.Context) *command {
 	return newCommand(cmd)
 }
 
+func (local) run(ctx context.Context, script string) *exec.Cmd {
+	return exec.CommandContext(ctx, "sh", "-c", script)
+}
+
 func (local) dial(_ context.Context, port int) (network, address string, undo func(), err error) {
 	return "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), func() {}, nil
 }

@@ -2,6 +2,7 @@ package device_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -9,10 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
 	"github.com/archmage-build/archmage/internal/device/devicetest"
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
+	"github.com/archmage-build/archmage/internal/openssh/sshtest"
+	"github.com/archmage-build/archmage/internal/registry/registrytest"
 )
 
 // as is the same device, used by another run.
@@ -156,5 +161,39 @@ func TestOthersRace(t *testing.T) {
 		})
 	}
 	all.Wait()
+	clean(t, e)
+}
+
+// What run_args give a container of the device's own is one run's at a time.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	ns := sshtest.NewHost(t) // where the engine may publish ports
+	e := devicetest.Docker(t, devicetest.EngineOptions{Host: ns})
+	host := registrytest.Serve(t)
+	p := here(t)
+	ref := push(t, host+"/probe", p, devicetest.Program(t, p))
+	var group errgroup.Group
+	for i := range 3 {
+		s := sshtest.Start(t, sshtest.Options{Host: ns, Env: map[string]string{"DOCKER_HOST": e.Socket}})
+		spec := config.Device{Name: "bench", Host: s.Alias, RunArgs: []string{"--publish=127.0.0.1:9999:1"}}
+		d := device.New(&spec, device.Options{SSHConfig: s.Config, Owner: fmt.Sprintf("runner%d", i), Run: fmt.Sprintf("run%d", i)})
+		t.Cleanup(func() { _ = d.Close() })
+		group.Go(func() error {
+			image, err := d.Pull(t.Context(), device.PullRequest{Ref: ref, Platform: p})
+			if err != nil {
+				return err
+			}
+			for range 2 {
+				r, err := d.Run(t.Context(), device.RunRequest{Image: image.ID, Platform: p, Args: []string{"sleep", "1s"}, Timeout: 20 * time.Second, Output: 1 << 10})
+				if err != nil || r.ExitCode != 0 || r.TimedOut {
+					return fmt.Errorf("%+v, %s: %w", r, r.Stderr, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
 	clean(t, e)
 }

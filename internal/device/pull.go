@@ -69,29 +69,26 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("parsing %q: %w", req.Ref, err)
 	}
-	host := reference.Domain(named)
 	limit := d.Spec.PullTimeout
 	if limit == 0 {
 		limit = 10 * time.Minute
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, limit, errPullTimeout)
-	defer cancel()
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(limit, func() { cancel(errPullTimeout) })
+	defer timer.Stop()
 	if digested, ok := named.(reference.Digested); ok && req.Probe == "" {
 		req.Probe = digested.Digest()
-	}
-	if err := d.reach(bounded, host, named.Name(), req.Probe); err != nil {
-		return Image{}, pullEnded(bounded, ctx, err)
-	}
-	lent, err := d.lend(bounded, f, host, named.Name())
-	if err != nil {
-		return Image{}, err
 	}
 	hold, err := d.holdName()
 	if err != nil {
 		return Image{}, err
 	}
 	d.holding = true
-	o, err := d.script(bounded, lent+pullScript(f, req, hold, lent != "", req.Insecure || config.Loopback(host)))
+	o, err := d.pullOnce(bounded, f, req, named, hold)
+	if IsLost(err) && d.opts.Images != nil {
+		o, err = d.pullOn(bounded, f, req, named, hold, func() { timer.Reset(limit) })
+	}
 	if err != nil {
 		return Image{}, pullEnded(bounded, ctx, err)
 	}
@@ -101,8 +98,37 @@ func (d *Device) pull(ctx context.Context, req PullRequest) (Image, error) {
 	return readImage(o.stdout)
 }
 
+// pullOn goes on with a pull that a lost connection ended. What is pulled by the
+// digest of an image is relayed first, so that the runtime has but to look.
+func (d *Device) pullOn(ctx context.Context, f *Facts, req PullRequest, named reference.Named, hold string, alive func()) (outcome, error) {
+	if err := d.reconnect(ctx); err != nil {
+		return outcome{}, err
+	}
+	if err := d.relay(ctx, f, named.Name()+"@"+req.Probe.String(), alive); err != nil && !errors.Is(err, errNoImage) {
+		return outcome{}, err
+	}
+	var o outcome
+	err := d.lasting(ctx, func() (err error) {
+		o, err = d.pullOnce(ctx, f, req, named, hold)
+		return err
+	})
+	return o, err
+}
+
+func (d *Device) pullOnce(ctx context.Context, f *Facts, req PullRequest, named reference.Named, hold string) (outcome, error) {
+	host := reference.Domain(named)
+	if err := d.reach(ctx, host, named.Name(), req.Probe); err != nil {
+		return outcome{}, err
+	}
+	lent, err := d.lend(ctx, f, host, named.Name())
+	if err != nil {
+		return outcome{}, err
+	}
+	return d.script(ctx, lent+pullScript(f, req, hold, lent != "", req.Insecure || config.Loopback(host)))
+}
+
 func pullEnded(bounded, ctx context.Context, err error) error {
-	if bounded.Err() != nil && ctx.Err() == nil {
+	if errors.Is(context.Cause(bounded), errPullTimeout) && ctx.Err() == nil {
 		return &Error{Kind: PullTimeout, Err: errPullTimeout, Hint: "give the device a longer pull_timeout, or look at its network"}
 	}
 	return err

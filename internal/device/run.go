@@ -73,13 +73,15 @@ var errRunTimeout = errors.New("the run took longer than its timeout")
 // runScript creates, starts and removes one container. The device ends it by
 // itself when the connection ends, and at its time limit in any case.
 const runScript = `
-gone() { %[1]s rm -f -v %[2]s >/dev/null 2>&1; }
-said=$(%[3]s 2>&1) || { printf '%%s\n' "$said" >&2; gone; exit 71; }
+gone() { %[1]s rm -f -v %[2]s >/dev/null 2>&1 8<&-; }
+%[7]s
+printf '\n%%s leased\n' "$MARK"
+said=$(%[3]s 2>&1 8<&-) || { printf '%%s\n' "$said" >&2; gone; exit 71; }
 ( while read -r _ <&3; do :; done; i=0; while [ $i -lt 30 ]; do gone; sleep 1; i=$((i+1)); done ) >/dev/null 2>&1 & l=$!
 ( i=0; while [ $i -lt %[4]d ]; do sleep 1; i=$((i+1)); done; gone ) >/dev/null 2>&1 3<&- & w=$!
 exec 6>&1
 bound() { head -c %[5]d; cat >/dev/null; }
-{ { %[1]s start -a %[2]s 2>&1 >&4 3<&- 4>&- 6>&- | bound 1>&2 3<&- 4>&- 6>&-; } 4>&1 | bound >&6 3<&-; }
+{ { %[1]s start -a %[2]s 2>&1 >&4 3<&- 4>&- 6>&- 8<&- | bound 1>&2 3<&- 4>&- 6>&-; } 4>&1 | bound >&6 3<&-; }
 printf '\n%%s state\n' "$MARK"
 %[1]s inspect --format '{{json .State}}' %[2]s 2>/dev/null
 %[6]s
@@ -88,6 +90,21 @@ kill "$l" "$w" 2>/dev/null
 wait "$l" "$w" 2>/dev/null
 exit 0
 `
+
+// leaseScript waits until no other run uses what run_args give a container of the
+// device's own: a port, a pin, a camera. The lock ends with the shell that has it,
+// whatever ends that; programs of the runtime that stay do not get it. It is not
+// made where somebody has put something else, and a device without flock has none.
+const leaseScript = `
+if command -v flock >/dev/null 2>&1; then
+  [ -e /tmp/archmage.lease ] || (set -C; umask 0; : >/tmp/archmage.lease) 2>/dev/null
+  [ -r /tmp/archmage.lease ] && exec 8</tmp/archmage.lease && flock 8
+fi`
+
+// leaseTime bounds the wait for another run's case.
+const leaseTime = 15 * time.Minute
+
+var errLease = errors.New("other runs have kept the device busy")
 
 const maxKept = 1 << 20
 
@@ -104,30 +121,36 @@ func (d *Device) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 		return RunResult{}, err
 	}
 	begin := time.Now()
-	timed, cancel := context.WithTimeoutCause(ctx, req.Timeout, errRunTimeout)
-	defer cancel()
-	run, end := context.WithCancelCause(timed)
+	run, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	wait := time.AfterFunc(leaseTime, func() { end(errLease) })
+	defer wait.Stop()
 
 	var answer *HTTPResult
-	asked := make(chan struct{})
-	if req.HTTP != nil {
-		go func() {
-			defer close(asked)
-			answer = d.ask(run, f, name, req.HTTP)
-			if answer.OK {
+	begun, done := make(chan time.Time, 1), make(chan struct{})
+	go func() { // the run itself begins with its lease
+		defer close(done)
+		select {
+		case begin = <-begun:
+			wait.Stop()
+		case <-run.Done():
+			return
+		}
+		defer time.AfterFunc(req.Timeout, func() { end(errRunTimeout) }).Stop()
+		if req.HTTP != nil {
+			if answer = d.ask(run, f, name, req.HTTP); answer.OK {
 				end(errAnswered)
 			}
-		}()
-	} else {
-		close(asked)
-	}
+		}
+		<-run.Done()
+	}()
 	kept := min(max(req.Output, 1), maxKept)
-	o, err := d.script(run, d.runBody(f, name, req, kept))
+	o, err := d.scriptUntil(run, d.runBody(f, name, req, kept), "leased", func() { begun <- time.Now() })
 	end(nil)
-	<-asked
+	<-done
 
 	result := RunResult{Time: time.Since(begin), HTTP: answer}
+	_, o.stdout = o.parts("leased")
 	out, trailer := o.parts("state")
 	result.Stdout, result.Stderr = out, o.stderr
 	result.Truncated = int64(len(out)) >= kept || int64(len(o.stderr)) >= kept
@@ -136,9 +159,11 @@ func (d *Device) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 		return result, context.Cause(ctx)
 	case answer != nil && answer.OK:
 		return result, nil
-	case timed.Err() != nil:
+	case errors.Is(context.Cause(run), errRunTimeout):
 		result.TimedOut = true
 		return result, nil
+	case errors.Is(context.Cause(run), errLease):
+		return result, d.explain(ctx, &Error{Kind: StartFailed, Err: errLease, Hint: "run the same command again once they have ended"})
 	case err != nil:
 		return result, d.explain(ctx, err)
 	case o.code == 71:
@@ -180,7 +205,11 @@ func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) stri
 	for i, file := range req.Files {
 		files += fmt.Sprintf("[ \"$(%s 2>/dev/null | head -c 1 | wc -c)\" -gt 0 ] || printf 'missing %d\\n'\n", f.command("cp", name+":"+file, "-"), i)
 	}
-	return fmt.Sprintf(runScript, f.command(), quote(name), command, limit, kept, files)
+	lease := ""
+	if len(d.Spec.RunArgs) > 0 {
+		lease = leaseScript
+	}
+	return fmt.Sprintf(runScript, f.command(), quote(name), command, limit, kept, files, lease)
 }
 
 // ownNetwork is the mode that run_args give the container's network; "" if

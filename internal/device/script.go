@@ -99,18 +99,26 @@ const maxOutput = 4 << 20
 // script runs a POSIX shell script on the device. An exit code other than 0 is
 // an outcome; an error means that the script did not come to its end.
 func (d *Device) script(ctx context.Context, body string) (outcome, error) {
+	return d.scriptUntil(ctx, body, "", nil)
+}
+
+// scriptUntil is script, and calls seen once the script has printed "$MARK name" on
+// a line ahead of everything else.
+func (d *Device) scriptUntil(ctx context.Context, body, name string, seen func()) (outcome, error) {
 	d.mu.Lock()
 	l := d.link
 	d.mu.Unlock()
 	if l == nil {
 		return outcome{}, &Error{Kind: Unreachable, Err: errors.New("it is not connected")}
 	}
-	var word [16]byte
-	if _, err := rand.Read(word[:]); err != nil {
-		return outcome{}, fmt.Errorf("making a mark: %w", err)
+	marker, err := newMark()
+	if err != nil {
+		return outcome{}, err
 	}
-	marker := "am" + hex.EncodeToString(word[:])
 	stdout, stderr := &frame{mark: marker}, &frame{mark: marker}
+	if seen != nil {
+		stdout.first, stdout.seen = []byte("\n"+marker+" "+name+"\n"), seen
+	}
 
 	c := l.shell(ctx)
 	c.cmd.Stdout, c.cmd.Stderr = stdout, stderr
@@ -147,11 +155,20 @@ func (d *Device) script(ctx context.Context, body string) (outcome, error) {
 	lost := l.lost(lostWait)
 	switch {
 	case lost != nil:
-		return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the connection was lost: %w", unreachable(lost).Err), Hint: "check the device's power and network, then run the same command again"}
+		return o, lostError(lost)
 	case !stdout.begun():
 		return o, &Error{Kind: NoShell, Err: fmt.Errorf("no POSIX shell answered (%s)", oneLine(o.before, werr)), Hint: "`ssh HOST sh -c true` must work: the user's login shell has to run what ssh hands it"}
 	}
 	return o, &Error{Kind: Unreachable, Err: fmt.Errorf("the script was cut short (%s)", oneLine(o.before, werr)), Hint: "run the same command again"}
+}
+
+// newMark is a random word that nothing else on the device knows.
+func newMark() (string, error) {
+	var word [16]byte
+	if _, err := rand.Read(word[:]); err != nil {
+		return "", fmt.Errorf("making a mark: %w", err)
+	}
+	return "am" + hex.EncodeToString(word[:]), nil
 }
 
 func oneLine(text string, err error) string {
@@ -179,6 +196,9 @@ func clip(s string) string {
 // shell prints ahead of it, in bounded memory.
 type frame struct {
 	mark string
+	// seen is called once what is kept begins with first.
+	first []byte
+	seen  func()
 
 	mu    sync.Mutex
 	begin bool
@@ -214,6 +234,10 @@ func (f *frame) Write(p []byte) (int, error) {
 	}
 	if room := maxOutput - len(f.kept); room > 0 {
 		f.kept = append(f.kept, p[:min(room, len(p))]...)
+	}
+	if f.seen != nil && bytes.HasPrefix(f.kept, f.first) {
+		f.seen()
+		f.seen = nil
 	}
 	f.size += int64(len(p))
 	f.tail = append(f.tail, p[max(0, len(p)-tailSize):]...)

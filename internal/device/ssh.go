@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os/exec"
 	"time"
 
 	"github.com/archmage-build/archmage/internal/config"
@@ -26,6 +27,10 @@ func dialSSH(ctx context.Context, spec *config.Device, timeout time.Duration, o 
 // Every login shell knows these words.
 func (r remote) shell(ctx context.Context) *command {
 	return newCommand(r.conn.Command(ctx, "exec", "sh", "-s"))
+}
+
+func (r remote) run(ctx context.Context, script string) *exec.Cmd {
+	return r.conn.Command(ctx, "exec", "sh", "-c", script)
 }
 
 func (r remote) dial(ctx context.Context, port int) (network, address string, undo func(), err error) {

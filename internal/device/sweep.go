@@ -37,6 +37,8 @@ for i in $(@RT@ image ls --format '{{.Repository}}:{{.Tag}}' 2>/dev/null); do
     @RT@ rmi "$i" >/dev/null 2>&1
   fi
 done
+` + spool + `
+[ -d "$d" ] && find "$d" -mtime +2 -exec rm -rf {} + 2>/dev/null
 exit 0
 `
 
@@ -50,7 +52,7 @@ func (d *Device) Sweep(ctx context.Context) ([]string, error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, 2*d.connectTimeout(), errNoAnswer)
 	defer cancel()
-	o, err := d.script(bounded, strings.NewReplacer(
+	o, err := d.steady(bounded, strings.NewReplacer(
 		"@RT@", f.command(), "@OWNER@", quote(d.owner()), "@WORD@", quote(d.ownerWord()), "@HELD@", holdRepository,
 		"@LIVE@", quote(" "+strings.Join(d.live(), " ")+" "),
 	).Replace(sweepScript))

@@ -77,7 +77,7 @@ func (d *Device) Wipe(ctx context.Context, req WipeRequest) (*WipeReport, error)
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, 8*d.connectTimeout(), errNoAnswer)
 	defer cancel()
-	o, err := d.script(bounded, strings.ReplaceAll(listScript, "@RT@", f.command()))
+	o, err := d.steady(bounded, strings.ReplaceAll(listScript, "@RT@", f.command()))
 	if err != nil {
 		return nil, d.explain(ctx, err)
 	}
@@ -135,7 +135,7 @@ func (d *Device) remove(ctx context.Context, f *Facts, image *WipedImage, req Wi
 		names = []string{"-f", image.ID}
 	}
 	fmt.Fprintf(&script, "%s >/dev/null\n", f.command(append([]string{"rmi"}, names...)...))
-	o, err := d.script(ctx, script.String())
+	o, err := d.steady(ctx, script.String())
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/index"
 	"github.com/archmage-build/archmage/internal/journal"
 	"github.com/archmage-build/archmage/internal/registry"
@@ -30,8 +34,35 @@ var (
 // right, or with the registry's error and the old tags.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	for name, handler := range map[string]func(*testing.T) http.Handler{"in memory": memory, "distribution": distribution} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			releaseWithFaults(t, handler(t))
+		})
+	}
+}
+
+func memory(*testing.T) http.Handler { return ggcr.New(ggcr.Logger(quiet)) }
+
+// distribution is the real registry.
+func distribution(t *testing.T) http.Handler {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: embeddedtest.Registry(t)})
+	proxy.ErrorLog = quiet
+	proxy.ModifyResponse = func(r *http.Response) error { // an upload goes on through here
+		if at, err := url.Parse(r.Header.Get("Location")); err == nil && at.Path != "" {
+			at.Scheme, at.Host = "", ""
+			r.Header.Set("Location", at.String())
+		}
+		return nil
+	}
+	return proxy
+}
+
+func releaseWithFaults(t *testing.T, handler http.Handler) {
+	t.Helper()
 	faulty := &registrytest.Faulty{Rand: rand.New(rand.NewPCG(*faultSeed, 2)), Every: 9, Faults: registrytest.AllFaults}
-	clean, broken := faultyHosts(t, faulty)
+	clean, broken := faultyHosts(t, faulty, handler)
 	right, wrong := 0, 0
 	releases := max(10, *faultCount/10)
 	for i := range releases {
@@ -65,9 +96,8 @@ func TestFaults(t *testing.T) {
 }
 
 // faultyHosts serves one registry twice, once with faults before it.
-func faultyHosts(t *testing.T, faulty *registrytest.Faulty) (clean, broken string) {
+func faultyHosts(t *testing.T, faulty *registrytest.Faulty, handler http.Handler) (clean, broken string) {
 	t.Helper()
-	handler := ggcr.New(ggcr.Logger(quiet))
 	for _, host := range []*string{&clean, &broken} {
 		h := handler
 		if host == &broken {
@@ -168,7 +198,7 @@ func TestLyingRegistry(t *testing.T) {
 	t.Parallel()
 	faulty := &registrytest.Faulty{Rand: rand.New(rand.NewPCG(3, 4)), Every: 1, Faults: []registrytest.Fault{registrytest.Lying}}
 	faulty.Allow(1 << 20)
-	clean, broken := faultyHosts(t, faulty)
+	clean, broken := faultyHosts(t, faulty, memory(t))
 	children, _ := built(t, clean+"/lied", asked, true)
 	for i := range children {
 		children[i].Repository = broken + "/lied"

@@ -62,6 +62,10 @@ func (e *HalfMovedError) Unwrap() []error { return []error{e.Err, e.Restore} }
 
 // Remedy is what to do next.
 func (e *HalfMovedError) Remedy() string {
+	var refused *registry.Error
+	if errors.As(e.Restore, &refused) && refused.Kind == registry.Unsupported {
+		return "the registry removes no tags: remove what is named by its own means, or leave it and release under another version"
+	}
 	return "run the same command again once the registry is well: it puts the tags back first; or roll back"
 }
 

@@ -43,9 +43,6 @@ func (p *planner) checkTags() {
 // would have done is passed over in silence.
 func (p *planner) checkHonoured(t *Target) {
 	s := t.Spec
-	if s.Call != nil && *s.Call != "" && *s.Call != "build" {
-		p.fail(s.Where("call", ""), "Not honoured: call", "Target %q asks for call = %q; a release builds. Remove it, or leave the target out with -targets.", t.Name, *s.Call)
-	}
 	if len(s.Policy) > 0 {
 		p.fail(s.Where("policy", ""), "Not honoured: policy", "Target %q has a source policy, which archmage does not evaluate. Build it with docker buildx, or remove the policy.", t.Name)
 	}

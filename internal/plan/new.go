@@ -185,6 +185,10 @@ func (p *planner) place() {
 			t.Platforms = t.Spec.PlatformSpecs()
 			continue
 		}
+		if t.Call != "" && !needed[t] {
+			t.Called = &Build{Target: t, Platform: t.Spec.PlatformSpecs()[0], Spec: t.Spec}
+			continue
+		}
 		for _, pl := range t.Spec.PlatformSpecs() {
 			t.Builds = append(t.Builds, &Build{Target: t, Platform: pl, Repository: repo[t], Passed: needed[t] && !pushed[t]})
 		}

@@ -33,6 +33,9 @@ type Output struct {
 // written to files. Without an output, the image is pushed.
 func (p *planner) outputs(t *Target) {
 	s := t.Spec
+	if p.call(t); t.Call != "" {
+		return
+	}
 	resolved, err := p.config.Outputs(s.Outputs)
 	if err != nil {
 		p.fail(s.Where("output", ""), "Invalid output", "Target %q: %s", t.Name, config.Sentence(err))
@@ -60,6 +63,26 @@ func (p *planner) outputs(t *Target) {
 		default:
 			p.fail(s.Where("output", ""), "Unknown output", "Target %q has output type=%s. There are: image, registry, docker, local, tar, oci, cacheonly.", t.Name, e["type"])
 		}
+	}
+}
+
+// call reads what the frontend is asked instead of building. The form of the answer
+// is the command line's to say, in bake.
+func (p *planner) call(t *Target) {
+	s := t.Spec
+	if s.Call == nil || t.Linked {
+		return // who builds on it wants the image
+	}
+	name, _, _ := strings.Cut(*s.Call, ",")
+	switch name {
+	case "", "build":
+		return
+	case "check":
+		name = "lint"
+	}
+	t.Call = name
+	if bases := s.Bases(); len(bases) > 0 {
+		p.fail(s.Where("call", ""), "Not honoured: call", "Target %q asks for call = %q and builds on target %q, which nobody builds for a question. Remove one of the two, or leave the target out with -targets.", t.Name, *s.Call, bases[0])
 	}
 }
 

@@ -62,6 +62,12 @@ type Target struct {
 	Image bool
 	// Outputs are what is written to files.
 	Outputs []Output
+	// Call is what the frontend is asked instead of building: lint, outline,
+	// targets; "" for a target that is built.
+	Call string
+	// Called is what it is asked of: the first platform. The target has no
+	// builds then.
+	Called *Build
 }
 
 // Published reports whether a release moves the target's tags.

@@ -177,8 +177,12 @@ group "default" { targets = ["a"] }`, Options{Targets: []string{"default"}}, `Gr
 target "b" {}`, Options{Targets: []string{"g"}}, `Group "g" comes to itself through "g"`},
 		"nothing asked for": {`target "a" {}
 target "b" {}`, Options{Targets: []string{}}, `no group or target "default"`},
-		"policy":           {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
-		"call":             {`target "a" { call = "check" }`, Options{}, `call = "check"`},
+		"policy": {`target "a" { policy = ["filename=x.rego"] }`, Options{}, "source policy"},
+		"call": {`target "a" {
+  call     = "check"
+  contexts = { b = "target:b" }
+}
+target "b" {}`, Options{Targets: []string{"a"}}, `call = "check" and builds on target "b"`},
 		"unknown target":   {`target "app" {}`, Options{Targets: []string{"ap"}}, `did you mean "app"?`},
 		"unknown platform": {`target "app" {}`, Options{Platforms: []string{"arm64"}}, `did you mean "linux/arm64"?`},
 		"no such build":    {`target "app" { platforms = ["linux/amd64"] }`, Options{Platforms: []string{"linux/arm64"}}, "None of the targets is built for them"},
@@ -224,6 +228,32 @@ func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
 		if p, diags := New(c, Options{Targets: []string{"*"}}); diags.HasErrors() || len(p.Builds()) != 8000 {
 			b.Fatal(diags)
+		}
+	}
+}
+
+// A registry at an IPv6 address is refused where a device would have to pull from
+// it, and only there.
+func TestIPv6Registry(t *testing.T) {
+	t.Parallel()
+	const app = `
+target "app" {
+  platforms = ["linux/amd64"]
+  tags      = ["[::1]:5001/app:1"]
+  smoke { command = ["true"] }
+}
+`
+	for device, refused := range map[string]bool{
+		"":                                 false,
+		`device "here" { host = "local" }`: true,
+		`worker "w" { address = "unix:///run/buildkit.sock" }
+device "w" { worker = "w" }`: false,
+		`device "here" { host = "local" }
+release { prove = false }`: false,
+	} {
+		_, wrong := planned(t, app+device, Options{})
+		if strings.Contains(wrong, "IPv6 address") != refused {
+			t.Errorf("%s: %s", device, wrong)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func CredentialError(host string, err error) error {
 	hint := "run: docker login " + host
 	var e *credential.Error
 	if errors.As(err, &e) {
-		hint = "repair or remove " + e.Source + " (or its credsStore or credHelpers), then " + hint
+		hint = "correct " + e.Source + ", its credsStore and credHelpers too, then " + hint
 	}
 	return &Error{Kind: Credentials, Host: host, Err: err, Reason: "cannot be given credentials: " + line(err.Error()), Hint: hint}
 }

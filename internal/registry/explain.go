@@ -109,7 +109,7 @@ func explainNetwork(e *Error, err error, plain bool) {
 		e.Kind = Scheme
 		e.Reason = "speaks plain HTTP, not HTTPS"
 		e.Hint = fmt.Sprintf("if that is meant, declare it: registry %q { insecure = true }", e.Host)
-	case errors.As(err, &record) && !(plain && transient(err)):
+	case errors.As(err, &record) && (!plain || !transient(err)):
 		e.Kind = NotRegistry
 		e.Reason = "is no registry: it speaks neither HTTP nor HTTPS"
 		e.Hint = "check the host and the port"
@@ -149,6 +149,10 @@ func explainAnswer(e *Error, answer *transport.Error) {
 		e.Kind = Unauthorized
 		e.Reason = "wants credentials"
 		e.Hint = fmt.Sprintf("run: docker login %s", e.Host)
+	case immutable(answer):
+		e.Kind = Failed
+		e.Reason = "does not let the tag be moved" + said
+		e.Hint = "release under another tag, or let the registry overwrite this one"
 	case code == http.StatusForbidden && writes(answer.Request):
 		e.Kind = Denied
 		e.Reason = "denies access" + said
@@ -185,6 +189,20 @@ func explainAnswer(e *Error, answer *transport.Error) {
 // writes reports whether a request was to bring something to a repository.
 func writes(req *http.Request) bool {
 	return req != nil && (req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch)
+}
+
+// immutable reports whether a tag could not be written because the registry never
+// moves one. There is no code that all use for it.
+func immutable(answer *transport.Error) bool {
+	if req := answer.Request; req == nil || req.Method != http.MethodPut || !strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/manifests/sha256:") {
+		return false
+	}
+	for _, d := range answer.Errors {
+		if d.Code == transport.TagInvalidErrorCode || strings.Contains(strings.ToLower(d.Message), "immutable") {
+			return true
+		}
+	}
+	return false
 }
 
 // unknownRepository reports whether a 404 is about the repository, not about

@@ -331,3 +331,56 @@ func TestListedIsLookedForAgain(t *testing.T) {
 		}
 	}
 }
+
+// A tag that a registry never moves is told as one, whatever the registry says.
+func TestImmutableTag(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(http.ResponseWriter){
+		"ECR":    says(http.StatusBadRequest, "TAG_INVALID", "The image tag '1' already exists in the 'hello' repository and cannot be overwritten because the tag is immutable."),
+		"Harbor": says(http.StatusPreconditionFailed, "PRECONDITION", "Failed to process request due to 'hello:1' configured as immutable."),
+		"Google": says(http.StatusForbidden, "DENIED", "Cannot update tag 1. The repository has enabled tag immutability (immutable tags)"),
+	} {
+		f := &faulty{next: memory(), path: "/manifests/1", method: http.MethodPut, faults: []func(http.ResponseWriter){fault}}
+		err := newTestClient(t, nil, Options{}).PutManifest(t.Context(), serve(t, f)+"/hello:1", ocispecs.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+		if !strings.Contains(told(err), "does not let the tag be moved") || !strings.Contains(told(err), "another tag") || f.asked.Load() != 1 {
+			t.Errorf("%s: %s", name, told(err))
+		}
+	}
+}
+
+// thirds resets every third connection, and lets none be used twice.
+type thirds struct {
+	net.Listener
+	n atomic.Int64
+}
+
+func (l *thirds) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.n.Add(1)%3 != 0 {
+			return c, err
+		}
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+// An upload takes three requests. A proxy that breaks every third connection does
+// not break every upload.
+func TestEveryThirdConnection(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(memory())
+	server.Config.SetKeepAlivesEnabled(false)
+	server.Listener = &thirds{Listener: server.Listener}
+	server.Start()
+	defer server.Close()
+	c := newTestClient(t, nil, Options{Jobs: 1})
+	repo := server.Listener.Addr().String() + "/hello"
+	for i := range 20 {
+		content := fmt.Sprint("content ", i)
+		desc := ocispecs.Descriptor{Digest: digest.FromString(content), Size: int64(len(content))}
+		if err := c.PutBlob(t.Context(), repo, desc, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }); err != nil {
+			t.Errorf("upload %d: %v", i, err)
+		}
+	}
+}

@@ -68,7 +68,7 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval = r.backoff
 	waits.MaxInterval = r.maxWait
-	reached, unreached := int64(-1), 0
+	reached, unreached, early := int64(-1), 0, 0
 	left := budgetOf(req.Context())
 	if left == nil {
 		left = &budget{left: r.maxWait}
@@ -116,6 +116,11 @@ func (r *resumer) upload(req *http.Request) (*http.Response, error) {
 			return instead(resp, nil)
 		case err == nil:
 			drain(resp)
+			// It was still busy with the part that broke off when it was asked.
+			if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && early < r.attempts {
+				early++
+				reached = -1
+			}
 		}
 		if !broken(resp, err) { // it takes no parts
 			return first, broke

@@ -134,7 +134,8 @@ func rewindable(req *http.Request) bool {
 
 // repeatable tells whether sending a request again means the same. Parts of a
 // blob upload do not: their place is with the session, so the upload starts
-// again as a whole.
+// again as a whole. The request that ends an upload does: if it was done already,
+// the session is gone, and the upload that starts again finds the blob.
 func repeatable(req *http.Request) bool {
 	if !rewindable(req) {
 		return false
@@ -143,9 +144,14 @@ func repeatable(req *http.Request) bool {
 	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPost:
 		return true
 	case http.MethodPut:
-		return strings.Contains(req.URL.Path, "/manifests/")
+		return strings.Contains(req.URL.Path, "/manifests/") || endsUpload(req)
 	}
 	return false
+}
+
+// endsUpload tells whether a request ends an upload whose bytes were sent before.
+func endsUpload(req *http.Request) bool {
+	return req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/blobs/uploads/") && req.ContentLength == 0
 }
 
 // transient tells whether a network error may be gone a moment later. A
@@ -200,7 +206,7 @@ func uploadBroken(err error) bool {
 	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
-		if answer.Request == nil || repeatable(answer.Request) {
+		if answer.Request == nil || repeatable(answer.Request) && !endsUpload(answer.Request) {
 			return false
 		}
 		switch answer.StatusCode {
@@ -209,7 +215,7 @@ func uploadBroken(err error) bool {
 		case http.StatusUnauthorized: // a token that was good for its first request has expired
 			return true
 		}
-		return busy(answer.StatusCode) || limitedAnswer(err)
+		return !repeatable(answer.Request) && (busy(answer.StatusCode) || limitedAnswer(err))
 	}
 	return transient(err)
 }

@@ -150,11 +150,13 @@ func (w *Workspace) display(p *plan.Plan) (*build.Display, error) {
 // solve runs what was not kept. Workers are needed only for that.
 func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error {
 	todo := run.todo(p)
-	if len(todo) == 0 {
+	if len(todo) == 0 && !called(p) {
 		return nil
 	}
-	if err := w.mayPush(ctx, p, run.client); err != nil {
-		return err
+	if len(todo) > 0 {
+		if err := w.mayPush(ctx, p, run.client); err != nil {
+			return err
+		}
 	}
 	fleet, err := w.connectFleet(ctx, p)
 	if err != nil {
@@ -166,6 +168,10 @@ func (w *Workspace) solve(ctx context.Context, p *plan.Plan, run *solves) error 
 		return err
 	}
 	if run.display, err = w.display(p); err != nil {
+		return err
+	}
+	if err := w.calls(ctx, p, run); err != nil {
+		run.display.Close()
 		return err
 	}
 	if !w.Streams.Err.IsTerminal() { // there the display has a clock
@@ -367,7 +373,7 @@ func (w *Workspace) deliver(p *plan.Plan, s *solves) error {
 				names = append(names, b.PlatformName())
 			}
 		}
-		for _, o := range t.Outputs {
+		for _, o := range t.Outputs { // none where it was not built
 			w.say("wrote %s: %s for %s", o.Dest, t.Name, strings.Join(names, ", "))
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/archmage-build/archmage/internal/config"
 	"github.com/archmage-build/archmage/internal/device"
@@ -52,22 +54,22 @@ func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
 		return err
 	}
 	defer fleet.close()
-	var specs []*config.Device
-	for _, spec := range p.Devices {
-		if len(o.Devices) == 0 || slices.Contains(o.Devices, spec.Name) {
-			specs = append(specs, spec)
-		}
+	specs, err := chooseDevices(p.Devices, o.Devices)
+	if err != nil {
+		return err
 	}
 	views := make([]deviceView, len(specs))
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(devicesAtOnce(p))
 	for i, spec := range specs {
-		group.Go(func() {
+		group.Go(func() error {
 			w.status.Set(spec.Name, spec.Name+": connecting")
 			defer w.status.Done(spec.Name)
 			views[i] = w.lookAt(ctx, fleet, p, spec)
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // what went wrong is in the views
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -76,6 +78,54 @@ func (w *Workspace) Devices(ctx context.Context, o DevicesOptions) error {
 		return w.writeJSON(views)
 	}
 	return w.showDevices(views)
+}
+
+// devicesAtOnce is how many devices are spoken to at a time.
+func devicesAtOnce(p *plan.Plan) int {
+	if n := p.Release.DevicesAtOnce; n > 0 {
+		return n
+	}
+	return defaultDevices
+}
+
+const defaultDevices = 32
+
+// chooseDevices are those that one of the names means: a device, a group, or a
+// pattern of either as path.Match takes it ("pi*"). Without names it is all.
+func chooseDevices(devices []*config.Device, names []string) ([]*config.Device, error) {
+	if len(names) == 0 {
+		return devices, nil
+	}
+	means := func(name string, d *config.Device) bool {
+		for _, of := range []string{d.Name, d.Group} {
+			if ok, err := path.Match(name, of); of != "" && (of == name || err == nil && ok) {
+				return true
+			}
+		}
+		return false
+	}
+	var known []string
+	for _, d := range devices {
+		word := d.Name
+		if d.Group != "" {
+			word = d.Group + " (a group)"
+		}
+		if !slices.Contains(known, word) {
+			known = append(known, word)
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(devices, func(d *config.Device) bool { return means(name, d) }) {
+			return nil, usage("Unknown device", fmt.Errorf("there is no device %q; there are: %s", name, strings.Join(known, ", ")))
+		}
+	}
+	var out []*config.Device
+	for _, d := range devices {
+		if slices.ContainsFunc(names, func(name string) bool { return means(name, d) }) {
+			out = append(out, d)
+		}
+	}
+	return out, nil
 }
 
 func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan, spec *config.Device) deviceView {
@@ -167,17 +217,19 @@ func (w *Workspace) wipeDevices(ctx context.Context, p *plan.Plan, o WipeOptions
 	}
 	reports := make([]*device.WipeReport, len(fleet.devices))
 	errs := make([]error, len(fleet.devices))
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(devicesAtOnce(p))
 	for i, d := range fleet.devices {
-		group.Go(func() {
+		group.Go(func() error {
 			reports[i], errs[i] = d.Wipe(ctx, device.WipeRequest{Repositories: repositories, All: o.All, DryRun: o.DryRun, Stop: o.Stop})
 			if errs[i] != nil && d.Spec.Optional {
 				w.status.Warn(errs[i].Error())
 				errs[i] = nil
 			}
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // errors are kept by device
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

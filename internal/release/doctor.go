@@ -143,7 +143,8 @@ func (w *Workspace) probeRegistry(ctx context.Context, p *plan.Plan, client *reg
 			out = append(out, failedProbe("login", repo, err))
 			continue
 		}
-		out = append(out, probe{Kind: "login", Name: repo, Verdict: probeOK, Detail: "it takes a push"})
+		l, _ := w.logins().Lookup(repo) // CheckPush has looked it up too
+		out = append(out, probe{Kind: "login", Name: repo, Verdict: probeOK, Detail: "it takes a push, " + l.String()})
 	}
 	return out
 }

@@ -170,7 +170,7 @@ func (w *Workspace) keepInspection(p *plan.Plan, reports []*audit.Report) error 
 func (w *Workspace) inspectRef(ctx context.Context, o InspectOptions) error {
 	p := &plan.Plan{}
 	p.Release.FailOn = string(audit.Error)
-	if c, diags := config.Load(config.Options{Dir: w.Dir, LookupEnv: w.LookupEnv}); !diags.HasErrors() {
+	if c, diags := config.Load(config.Options{Dir: w.Dir, Files: w.files(), LookupEnv: w.LookupEnv, Environ: w.Environ}); !diags.HasErrors() {
 		p.Registries, p.Audit, p.Release = c.Registries, c.Audit, c.Release
 	}
 	client, err := w.client(p)

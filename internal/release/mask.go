@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/archmage-build/archmage/internal/config"
-	"github.com/archmage-build/archmage/internal/credential"
 	"github.com/archmage-build/archmage/internal/plan"
 )
 
@@ -37,7 +36,7 @@ func (w *Workspace) secrets(p *plan.Plan) mask {
 	if s := p.Release.Sign; s != nil {
 		found = append(found, w.Getenv(s.PasswordEnv), w.Getenv("COSIGN_PASSWORD"))
 	}
-	logins := credential.New(w.Getenv)
+	logins := w.logins()
 	for _, host := range p.Hosts() {
 		for _, name := range append(repositories(p, host), host) {
 			if l, err := logins.Lookup(name); err == nil {

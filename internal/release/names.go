@@ -2,7 +2,6 @@ package release
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -39,11 +38,7 @@ func (w *Workspace) Names(kind Kind) []Name {
 	case ReleaseNames:
 		return w.releaseNames()
 	}
-	var files []string
-	if v := w.Getenv("ARCHMAGE_FILE"); v != "" {
-		files = filepath.SplitList(v)
-	}
-	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv, Environ: w.Environ})
+	c, diags := config.Load(config.Options{Dir: w.Dir, Files: w.files(), LookupEnv: w.LookupEnv, Environ: w.Environ})
 	if diags.HasErrors() {
 		return nil
 	}

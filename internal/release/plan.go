@@ -53,7 +53,7 @@ func (w *Workspace) printBake(o PlanOptions) error {
 	if o.List != "" {
 		return w.list(c, o)
 	}
-	s, diags := c.ReadAsBake(o.Targets, o.Set)
+	s, diags := c.ReadAsBake(o.Targets, w.Set)
 	if err := w.judge(c, diags); err != nil {
 		return err
 	}
@@ -131,6 +131,8 @@ type planTargetJSON struct {
 	Builds   []planBuildJSON `json:"builds"`
 	// Outputs are the files that it is written to, as type:path.
 	Outputs []string `json:"outputs,omitempty"`
+	// Call is what its frontend is asked instead of building.
+	Call string `json:"call,omitempty"`
 	// Sources are the images that it is made of, instead of builds.
 	Sources []string `json:"sources,omitempty"`
 }
@@ -155,7 +157,7 @@ func planView(p *plan.Plan) planJSON {
 		out.Devices = append(out.Devices, d.Name)
 	}
 	for _, t := range p.Targets {
-		tj := planTargetJSON{Name: t.Name, Linked: t.Linked, Tags: []string{}, Builds: []planBuildJSON{}, Sources: t.Sources}
+		tj := planTargetJSON{Name: t.Name, Linked: t.Linked, Tags: []string{}, Builds: []planBuildJSON{}, Sources: t.Sources, Call: t.Call}
 		for _, tag := range t.Tags {
 			tj.Tags = append(tj.Tags, tag.String())
 		}
@@ -197,6 +199,10 @@ func (w *Workspace) showWrites(t *plan.Target) {
 	out := w.Streams.Out
 	for _, o := range t.Outputs {
 		fmt.Fprintf(out, "%s is written to %s (%s)\n", out.Bold(t.Name), o.Dest, o.Type)
+	}
+	if t.Called != nil {
+		fmt.Fprintf(out, "%s is not built: its frontend is asked for %s\n", out.Bold(t.Name), t.Call)
+		return
 	}
 	if len(t.Outputs) == 0 && !t.Linked {
 		fmt.Fprintf(out, "%s is built and goes nowhere (cacheonly)\n", out.Bold(t.Name))

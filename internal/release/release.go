@@ -37,7 +37,7 @@ func (w *Workspace) Release(ctx context.Context, o Options) error {
 			if err := run.steps(ctx, stepBuild); err != nil {
 				return err
 			}
-			return w.showWritten(p, run.record)
+			return w.showWritten(p, run.record, o.Results)
 		}
 		if err := run.steps(ctx, steps...); err != nil {
 			return err

@@ -108,7 +108,7 @@ func (w *Workspace) released(ctx context.Context, o ReproduceOptions) (*journal.
 	case o.Ref != "":
 		what = o.Ref
 		p := &plan.Plan{}
-		if c, diags := config.Load(config.Options{Dir: w.Dir, LookupEnv: w.LookupEnv}); !diags.HasErrors() {
+		if c, diags := config.Load(config.Options{Dir: w.Dir, Files: w.files(), LookupEnv: w.LookupEnv, Environ: w.Environ}); !diags.HasErrors() {
 			p.Registries = c.Registries
 		}
 		client, err := w.client(p)

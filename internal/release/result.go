@@ -28,6 +28,15 @@ type resultJSON struct {
 	// Record is the file of the release, relative to the directory of targets.hcl.
 	Record  string             `json:"record"`
 	Targets []resultTargetJSON `json:"targets"`
+	// Outputs are what was written to files.
+	Outputs []resultOutputJSON `json:"outputs,omitempty"`
+}
+
+type resultOutputJSON struct {
+	Target string `json:"target"`
+	// Type is local, tar, oci or docker; Dest the directory or file.
+	Type string `json:"type"`
+	Dest string `json:"dest"`
 }
 
 type resultTargetJSON struct {
@@ -52,12 +61,18 @@ type resultPlatformJSON struct {
 
 func (w *Workspace) result(p *plan.Plan, r *journal.Record) *resultJSON {
 	out := &resultJSON{
+		Targets: []resultTargetJSON{},
 		Release: r.ID, Commit: r.Commit, Dirty: r.Dirty, Tags: len(r.Moves), Proven: w.proven,
 		Seconds: time.Since(w.opened).Round(time.Millisecond).Seconds(), Record: w.relative(w.path("releases", r.ID+".json")),
 	}
 	for _, m := range r.Moves {
 		if m.Previous != m.Digest {
 			out.Moved++
+		}
+	}
+	for _, t := range p.Targets {
+		for _, o := range t.Outputs {
+			out.Outputs = append(out.Outputs, resultOutputJSON{Target: t.Name, Type: o.Type, Dest: o.Dest})
 		}
 	}
 	for _, t := range p.Published() {

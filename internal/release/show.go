@@ -52,7 +52,7 @@ func (w *Workspace) builtTable(r *journal.Record) error {
 }
 
 // showWritten is the end of a release that publishes no image.
-func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
+func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record, o Results) error {
 	files := 0
 	for _, t := range p.Targets {
 		files += len(t.Outputs)
@@ -61,9 +61,13 @@ func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record) error {
 	if err := r.Save(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s written; no target is published as an image\n",
-		w.Streams.Err.Good("built"), ui.Duration(time.Since(w.opened)), count(files, "output"))
-	return nil
+	what := count(files, "output") + " written"
+	if files == 0 {
+		what = "nothing written"
+	}
+	fmt.Fprintf(w.Streams.Err, "\n%s in %s: %s; no target is published as an image\n",
+		w.Streams.Err.Good("done"), ui.Duration(time.Since(w.opened)), what)
+	return w.handOver(p, r, o)
 }
 
 // showReleased is the end of a release: the table for people and a summary, a

@@ -35,14 +35,17 @@ type fleetOfDevices struct {
 // devices makes a prover of each declared device, or of those named.
 func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error) {
 	f := &fleetOfDevices{workers: map[string]*worker.Worker{}}
-	var known []string
-	for _, spec := range p.Devices {
-		known = append(known, spec.Name)
-		if len(only) > 0 && !slices.Contains(only, spec.Name) {
-			continue
-		}
+	client, err := w.client(p)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := chooseDevices(p.Devices, only)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range chosen {
 		if spec.Worker == "" {
-			d := device.New(spec, w.deviceOptions())
+			d := device.New(spec, w.deviceOptions(client))
 			f.devices = append(f.devices, d)
 			f.provers = append(f.provers, smoke.OnDevice(d))
 			continue
@@ -51,19 +54,14 @@ func (w *Workspace) devices(p *plan.Plan, only []string) (*fleetOfDevices, error
 			return f.worker(ctx, w, p, spec.Worker)
 		}))
 	}
-	for _, name := range only {
-		if !slices.Contains(known, name) {
-			return nil, usage("Unknown device", fmt.Errorf("there is no device %q; there are: %s", name, strings.Join(known, ", ")))
-		}
-	}
 	return f, nil
 }
 
-func (w *Workspace) deviceOptions() device.Options {
+func (w *Workspace) deviceOptions(client *registry.Client) device.Options {
 	logins := credential.New(w.Getenv)
 	t := w.tenant()
 	return device.Options{
-		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live,
+		SSHConfig: w.Getenv("ARCHMAGE_SSH_CONFIG"), Owner: t.owner, Run: t.run, Live: t.live, Images: client,
 		Credential: func(_ context.Context, repository string) (device.Credential, bool, error) {
 			l, err := logins.Lookup(repository)
 			return device.Credential{Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}, l.Found(), err
@@ -112,6 +110,7 @@ type proof struct {
 	// report is nil where no device was asked.
 	report *smoke.Report
 	tags   map[string]string
+	atOnce int
 }
 
 func (p *proof) close() {
@@ -122,7 +121,7 @@ func (p *proof) close() {
 
 // prove runs the smoke cases on the devices, by digest, before any tag moves.
 func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record) (*proof, error) {
-	out := &proof{w: w, tags: map[string]string{}}
+	out := &proof{w: w, tags: map[string]string{}, atOnce: p.Release.DevicesAtOnce}
 	if !p.Release.Prove {
 		return out, nil
 	}
@@ -162,7 +161,7 @@ func (w *Workspace) prove(ctx context.Context, p *plan.Plan, client *registry.Cl
 	if out.fleet, err = w.devices(p, nil); err != nil {
 		return out, err
 	}
-	report, err := w.runSmoke(ctx, out.fleet, all, smoke.Options{Wipe: true})
+	report, err := w.runSmoke(ctx, out.fleet, all, smoke.Options{Wipe: true, Jobs: p.Release.DevicesAtOnce})
 	if err != nil {
 		out.close()
 		return out, interrupted(ctx, err)
@@ -226,7 +225,7 @@ func (p *proof) verifyTags(ctx context.Context) error {
 	for _, t := range p.targets {
 		t.Tag = p.tags[t.Name]
 	}
-	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Event: func(e smoke.Event) {
+	report, err := smoke.VerifyTags(ctx, p.fleet.provers, p.targets, p.report, smoke.Options{Jobs: p.atOnce, Event: func(e smoke.Event) {
 		if e.State != "done" {
 			e.State, e.Target = "checking what the tags give", ""
 		}
@@ -338,7 +337,7 @@ func (w *Workspace) Smoke(ctx context.Context, o SmokeOptions) error {
 		return err
 	}
 	defer fleet.close()
-	report, err := w.runSmoke(ctx, fleet, targets, smoke.Options{Close: true})
+	report, err := w.runSmoke(ctx, fleet, targets, smoke.Options{Close: true, Jobs: p.Release.DevicesAtOnce})
 	if err != nil {
 		return interrupted(ctx, err)
 	}

@@ -3,6 +3,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type Workspace struct {
 	Environ []string
 	// Hooks are those of a Go program that uses the workspace.
 	Hooks []Hook
+	// Set are overrides for every task, as of docker buildx bake --set.
+	Set []string
 	// Progress is how builds are shown: auto, plain, tty or quiet.
 	Progress string
 
@@ -117,8 +120,6 @@ type Selection struct {
 	Platforms []string
 	// Files are read instead of ARCHMAGE_FILE or the default ones.
 	Files []string
-	// Set are overrides as of docker buildx bake --set: target.key=value.
-	Set []string
 }
 
 // InputError is a configuration or an option that cannot be meant.
@@ -152,15 +153,31 @@ func usage(summary string, err error) error {
 // Usage is an InputError about an option that a caller of this package read.
 func Usage(summary string, err error) error { return usage(summary, err) }
 
+// files are those that the environment names, archmage's own variable first; nil
+// for the default ones.
+func (w *Workspace) files() []string {
+	if v := w.Getenv("ARCHMAGE_FILE"); v != "" {
+		return filepath.SplitList(v)
+	}
+	separator := cmp.Or(w.Getenv("BUILDX_BAKE_PATH_SEPARATOR"), string(filepath.ListSeparator))
+	var out []string
+	for _, f := range strings.Split(w.Getenv("BUILDX_BAKE_FILE"), separator) {
+		if f = strings.TrimSpace(f); f != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // read reads the configuration. The error is an InputError.
 func (w *Workspace) read(s Selection) (*config.Config, error) {
 	files := s.Files
-	if v := w.Getenv("ARCHMAGE_FILE"); v != "" && len(files) == 0 {
-		files = filepath.SplitList(v)
+	if len(files) == 0 {
+		files = w.files()
 	}
 	c, diags := config.Load(config.Options{Dir: w.Dir, Files: files, LookupEnv: w.LookupEnv, Environ: w.Environ})
 	if diags.HasErrors() {
-		diags = append(diags, c.Judge(s.Targets, s.Set)...)
+		diags = append(diags, c.Judge(s.Targets, w.Set)...)
 	}
 	return c, w.judge(c, diags)
 }
@@ -179,7 +196,7 @@ func (w *Workspace) Load(s Selection) (*config.Config, *plan.Plan, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: s.Set})
+	p, diags := plan.New(c, plan.Options{Targets: s.Targets, Platforms: s.Platforms, Set: w.Set})
 	if !diags.HasErrors() {
 		diags = append(diags, w.checkFiles(p)...)
 		diags = append(diags, w.checkOutputs(p)...)

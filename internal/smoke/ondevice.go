@@ -88,9 +88,13 @@ func (o *onDevice) run(ctx context.Context, p pulled, c *Child, s *config.Smoke)
 	if !ok {
 		return outcome{}, errors.New("nothing was pulled")
 	}
-	r, err := o.device.Run(ctx, device.RunRequest{
+	req := device.RunRequest{
 		Image: image.ID, Platform: c.Platform, Args: s.Command, Env: s.Env, Files: files(s), HTTP: s.HTTP, Timeout: s.Timeout, Output: kept,
-	})
+	}
+	r, err := o.device.Run(ctx, req)
+	if device.IsLost(err) && ctx.Err() == nil { // the device has ended it; a line that broke once proves nothing
+		r, err = o.device.Run(ctx, req)
+	}
 	out := outcome{
 		ended: r.Ended, exitCode: r.ExitCode, oomKilled: r.OOMKilled, stdout: r.Stdout, stderr: r.Stderr,
 		truncated: r.Truncated, missing: r.Missing, timedOut: r.TimedOut, took: r.Time,

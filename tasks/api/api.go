@@ -35,6 +35,8 @@ type Project struct {
 	Dir string
 	// Files are read instead of the default ones, as with ARCHMAGE_FILE.
 	Files []string
+	// Set are overrides as of docker buildx bake --set: app.args.V=1.
+	Set []string
 	// Env is added to the environment of this process, as KEY=VALUE.
 	Env []string
 	// Hooks run before those of targets.hcl.
@@ -110,7 +112,7 @@ func (p Project) do(ctx context.Context, task func(context.Context, *release.Wor
 	streams := p.streams()
 	w, err := p.open(streams)
 	if err == nil {
-		w.Hooks = p.Hooks
+		w.Hooks, w.Set = p.Hooks, p.Set
 		err = task(ctx, w)
 	}
 	return failure(ctx, streams, err)

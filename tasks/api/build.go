@@ -13,8 +13,6 @@ type BuildOptions struct {
 	Targets []string
 	// Platforms limit it; none means all.
 	Platforms []string
-	// Set are overrides as of docker buildx bake --set: app.args.V=1.
-	Set []string
 	// Fresh builds again what could be reused.
 	Fresh bool
 	// Offline has base images whose registry does not answer count as they were
@@ -25,7 +23,7 @@ type BuildOptions struct {
 // Build makes every platform and pushes it by digest; no tag moves.
 func Build(ctx context.Context, options ...BuildOptions) error {
 	return run(ctx, options, func(ctx context.Context, w *release.Workspace, o BuildOptions) error {
-		s := release.Selection{Targets: o.Targets, Platforms: o.Platforms, Files: o.Files, Set: o.Set}
+		s := release.Selection{Targets: o.Targets, Platforms: o.Platforms, Files: o.Files}
 		return w.Build(ctx, release.BuildOptions{Selection: s, Reuse: release.Reuse{Fresh: o.Fresh, Offline: o.Offline}})
 	})
 }

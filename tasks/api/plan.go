@@ -13,9 +13,7 @@ type PlanOptions struct {
 	Targets []string
 	// Platforms limit it; none means all.
 	Platforms []string
-	// Set are overrides as of docker buildx bake --set: app.args.V=1.
-	Set  []string
-	JSON bool
+	JSON      bool
 	// Print is the form of docker buildx bake --print.
 	Print bool
 	// Why says what would be built, and what changed since it was built last.
@@ -28,7 +26,7 @@ type PlanOptions struct {
 func Plan(ctx context.Context, options ...PlanOptions) error {
 	return run(ctx, options, func(ctx context.Context, w *release.Workspace, o PlanOptions) error {
 		p := release.PlanOptions{
-			Selection: release.Selection{Targets: o.Targets, Platforms: o.Platforms, Files: o.Files, Set: o.Set},
+			Selection: release.Selection{Targets: o.Targets, Platforms: o.Platforms, Files: o.Files},
 			JSON:      o.JSON, Print: o.Print, List: o.List,
 		}
 		if o.Why {

@@ -11,8 +11,6 @@ type ReleaseOptions struct {
 	Project
 	// Targets are names and patterns of targets and groups; none means the default.
 	Targets []string
-	// Set are overrides as of docker buildx bake --set: app.args.V=1.
-	Set []string
 	// Fresh builds again what could be reused.
 	Fresh bool
 	// Offline has base images whose registry does not answer count as they were
@@ -33,7 +31,7 @@ type ReleaseOptions struct {
 // tags move last.
 func Release(ctx context.Context, options ...ReleaseOptions) error {
 	return run(ctx, options, func(ctx context.Context, w *release.Workspace, o ReleaseOptions) error {
-		s := release.Selection{Targets: o.Targets, Files: o.Files, Set: o.Set}
+		s := release.Selection{Targets: o.Targets, Files: o.Files}
 		return w.Release(ctx, release.Options{
 			BuildOptions: release.BuildOptions{Selection: s, Reuse: release.Reuse{Fresh: o.Fresh, Offline: o.Offline}},
 			PushOptions:  release.PushOptions{Force: o.Force, NoReferrer: o.NoReferrer},

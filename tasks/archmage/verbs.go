@@ -53,6 +53,7 @@ func (a *app) onTargets(group, name, short string, run func(ctx context.Context,
 	})
 	c.Flags().StringSliceVar(&flag, "targets", nil, "targets and groups, by name or pattern; as words they need no flag")
 	must(c.RegisterFlagCompletionFunc("targets", a.list(api.TargetNames)))
+	a.overrides(c, &a.project.Set)
 	return c
 }
 
@@ -100,7 +101,6 @@ func (a *app) release() *cobra.Command {
 		o.Project, o.Targets = a.project, targets
 		return api.Release(ctx, *o)
 	})
-	a.overrides(c, &o.Set)
 	c.Flags().BoolVar(&o.Fresh, "fresh", false, freshUsage)
 	c.Flags().BoolVar(&o.Offline, "offline", false, "take base images as they were where their registry does not answer")
 	c.Flags().BoolVar(&o.Force, "force", false, forceUsage)
@@ -118,7 +118,6 @@ func (a *app) plan() *cobra.Command {
 		return api.Plan(ctx, *o)
 	})
 	a.platforms(c, &o.Platforms)
-	a.overrides(c, &o.Set)
 	c.Flags().BoolVar(&o.JSON, "json", false, jsonUsage)
 	c.Flags().BoolVar(&o.Print, "print", false, "print it as docker buildx bake --print does")
 	c.Flags().BoolVar(&o.Why, "why", false, "show what would be built, and what changed since it was built last")
@@ -134,7 +133,6 @@ func (a *app) build() *cobra.Command {
 		return api.Build(ctx, *o)
 	})
 	a.platforms(c, &o.Platforms)
-	a.overrides(c, &o.Set)
 	c.Flags().BoolVar(&o.Fresh, "fresh", false, freshUsage)
 	c.Flags().BoolVar(&o.Offline, "offline", false, "take base images as they were where their registry does not answer")
 	return c

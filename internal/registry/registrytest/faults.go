@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -23,6 +24,9 @@ const (
 	Truncated  Fault = "truncated" // the answer breaks off in the middle
 	Slow       Fault = "slow"      // the answer takes a moment
 	Outage     Fault = "outage"    // this request and the next ones get 503
+	Limited    Fault = "limited"   // 403, and only the words say that there were too many requests
+	NoDigest   Fault = "no digest" // a proxy drops the header with the digest
+	WrongType  Fault = "type"      // HEAD of a manifest states another media type
 	Lying      Fault = "lying"     // one byte of a blob or manifest is another
 	faultDelay       = 20 * time.Millisecond
 	outageLen        = 7
@@ -30,7 +34,7 @@ const (
 
 // AllFaults are those that a Faulty injects by turns, the frequent ones more
 // than once.
-var AllFaults = []Fault{TooMany, Broken, Broken, Reset, Reset, LostAnswer, Truncated, Truncated, Slow, Outage}
+var AllFaults = []Fault{TooMany, Limited, Broken, Broken, Reset, Reset, LostAnswer, Truncated, Truncated, NoDigest, WrongType, Slow, Outage}
 
 // Faulty stands before a registry and makes some requests fail. It injects
 // nothing until Allow is called.
@@ -100,6 +104,17 @@ func (f *Faulty) Wrap(next http.Handler) http.Handler {
 		case TooMany:
 			w.Header().Set("Retry-After", strconv.Itoa(0))
 			w.WriteHeader(http.StatusTooManyRequests)
+		case Limited:
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"DENIED","message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}]}`)
+		case NoDigest:
+			next.ServeHTTP(&without{ResponseWriter: w, header: "Docker-Content-Digest"}, r)
+		case WrongType:
+			if r.Method == http.MethodHead {
+				w = &without{ResponseWriter: w, header: "Content-Type", instead: "application/octet-stream"}
+			}
+			next.ServeHTTP(w, r)
 		case Broken:
 			w.WriteHeader([]int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}[len(r.URL.Path)%4])
 		case Outage:
@@ -149,6 +164,27 @@ type answer struct{ header http.Header }
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
 func (a *answer) WriteHeader(int)             {}
+
+// without drops a header of the answer, or gives it another value.
+type without struct {
+	http.ResponseWriter
+	header, instead string
+}
+
+func (w *without) WriteHeader(status int) {
+	w.Header().Del(w.header)
+	if w.instead != "" {
+		w.Header().Set(w.header, w.instead)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *without) Write(p []byte) (int, error) {
+	if w.Header().Get(w.header) != w.instead {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
 
 // cut breaks off after half of what is written first.
 type cut struct{ http.ResponseWriter }

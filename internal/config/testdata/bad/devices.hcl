@@ -29,3 +29,32 @@ device "gone" {
 }
 
 release { require_devices = ["linux/amd46"] }
+
+device "group" {
+  host     = "pi@door.lan"
+  hosts    = ["pi@pi[1-20].lan"]
+  host_key = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+}
+
+device "range" { hosts = ["pi[9-3].lan", "local", "a b"] }
+
+device "empty" { hosts = [] }
+
+device "same" { hosts = ["pi@pi1", "root@pi1"] }
+
+device "where" {
+  host            = "pi@door.lan"
+  path            = "docker"
+  silence         = "soon"
+  connect_timeout = "-1s"
+}
+
+device "what" {
+  host = "pi@door.lan"
+  path = "/opt/dockerd-rootless"
+}
+
+device "boxed" {
+  worker = "auto"
+  sudo   = true
+}

@@ -1,7 +1,8 @@
 target "app" {
   contxt    = "."
   platforms = ["linux/amd46", "linux/armv7"]
-  tags      = ["-dryRun", "app:1 2", "app:-x"]
+  tags      = ["-dryRun", "app:1 2", "app:-x", "ghcr.io/MyOrg/app:1", "registry.example//app:feature/x", "https://registry.example/app"]
+  index     = "sometimes"
   smok {
     command = ["--version"]
   }
