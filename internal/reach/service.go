@@ -17,7 +17,7 @@ func (g *graph) runService(p process, base string, args []value) bool {
 		g.systemd(p)
 		return true
 	}
-	if m, ok := managers[base]; ok && !(g.s6() && base != "crond" && base != "cron") && g.manage(p, m, args) {
+	if m, ok := managers[base]; ok && (!g.s6() || base == "crond" || base == "cron") && g.manage(p, m, args) {
 		return true
 	}
 	switch base {

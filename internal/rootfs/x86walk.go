@@ -210,7 +210,7 @@ func (f *elfFile) slots() map[uint64]uint64 {
 	const size, relative, most = 24, 8, 20_000
 	out := map[uint64]uint64{}
 	for _, s := range f.sections {
-		if s.typ != uint32(elf.SHT_RELA) || s.flags&uint64(elf.SHF_ALLOC) == 0 {
+		if s.typ != uint32(elf.SHT_RELA) || s.flags&uint64(elf.SHF_ALLOC) == 0 { //nolint:misspell // ELF names it so
 			continue
 		}
 		raw, err := f.bytes(s.off, min(s.size, maxTable/size*size))
