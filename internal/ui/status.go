@@ -121,16 +121,30 @@ func withoutNumbers(text string) string {
 }
 
 // Print writes a line that stays.
-func (s *Status) Print(line string) { s.print(CleanLines(line)) }
+func (s *Status) Print(line string) { s.print(s.wrap(line, 0, 2)) }
 
 // Warn writes a line that stays, as a warning.
-func (s *Status) Warn(line string) { s.print(s.w.Warn("warning:").String() + " " + CleanLines(line)) }
+func (s *Status) Warn(line string) {
+	const head = "warning: "
+	s.print(s.w.Warn("warning:").String() + " " + s.wrap(line, len(head), len(head)))
+}
+
+// wrap makes a line clean and, on a terminal that it is too wide for, breaks it
+// between words: before is what stands ahead of it, the lines that follow begin
+// with indent blanks.
+func (s *Status) wrap(line string, before, indent int) string {
+	line = CleanLines(s.w.Commands.In(line))
+	if !s.w.IsTerminal() || strings.Contains(line, "\n") || before+cells.StringWidth(line) <= s.w.Width() {
+		return line
+	}
+	return strings.Join(Wrap(line, s.w.Width()-max(before, indent)), "\n"+strings.Repeat(" ", indent))
+}
 
 func (s *Status) print(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	fmt.Fprintf(s.w, "%s\n", s.w.Commands.In(line))
+	fmt.Fprintf(s.w, "%s\n", line)
 	if s.w.IsTerminal() {
 		s.draw()
 	}
