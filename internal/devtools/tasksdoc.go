@@ -81,6 +81,8 @@ var Variables = [][2]string{
 	{"ARCHMAGE_BUILDKIT_IMAGE", "the image of BuildKit that a Docker Engine starts for worker `auto`"},
 	{"BUILDKIT_HOST", "the BuildKit that worker `auto` uses"},
 	{"BUILDKIT_PROGRESS", "as ARCHMAGE_PROGRESS, which counts first"},
+	{"BUILDX_BAKE_FILE", "bake's own: the files to read instead of the default ones, where `ARCHMAGE_FILE` is not set"},
+	{"BUILDX_BAKE_PATH_SEPARATOR", "bake's own: what separates the names in `BUILDX_BAKE_FILE`"},
 	{"BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", "bake's own: variables are not taken from the environment"},
 	{"SOURCE_DATE_EPOCH", "the time of the image in seconds since 1970, instead of the commit's; empty for the present"},
 	{"COSIGN_PASSWORD", "the password of the key in `release { sign { … } }`, unless `password_env` names another variable"},
