@@ -145,7 +145,12 @@ func (d *Device) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 		<-run.Done()
 	}()
 	kept := min(max(req.Output, 1), maxKept)
-	o, err := d.scriptUntil(run, d.runBody(f, name, req, kept), "leased", func() { begun <- time.Now() })
+	leased := func() { begun <- time.Now() }
+	if !d.needsLease() { // a device that hangs before it begins is timed out as well
+		leased()
+		leased = nil
+	}
+	o, err := d.scriptUntil(run, d.runBody(f, name, req, kept), "leased", leased)
 	end(nil)
 	<-done
 
@@ -206,11 +211,14 @@ func (d *Device) runBody(f *Facts, name string, req RunRequest, kept int64) stri
 		files += fmt.Sprintf("[ \"$(%s 2>/dev/null | head -c 1 | wc -c)\" -gt 0 ] || printf 'missing %d\\n'\n", f.command("cp", name+":"+file, "-"), i)
 	}
 	lease := ""
-	if len(d.Spec.RunArgs) > 0 {
+	if d.needsLease() {
 		lease = leaseScript
 	}
 	return fmt.Sprintf(runScript, f.command(), quote(name), command, limit, kept, files, lease)
 }
+
+// needsLease reports whether containers get what another run's may want as well.
+func (d *Device) needsLease() bool { return len(d.Spec.RunArgs) > 0 }
 
 // ownNetwork is the mode that run_args give the container's network; "" if
 // they do not.

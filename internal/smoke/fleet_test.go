@@ -297,13 +297,14 @@ func TestHangingDevice(t *testing.T) {
 		t.Error("the other device waited")
 	}
 	for i, name := range []string{"sleep 1s", "version"} {
-		// In the second case the connection may be found dead before the time is over.
-		if v := report.Results[i].Verdict; v != smoke.TimedOut && (i == 0 || v != smoke.Unreachable) {
+		// In the second case the connection may be found dead before the time is over,
+		// and the case run once more over another.
+		if v := report.Results[i].Verdict; v != smoke.TimedOut && (i == 0 || v != smoke.Unreachable && v != smoke.Passed) {
 			t.Errorf("%s on the one that hangs: %s", name, v)
 		}
 		took := at["hangs "+name+" done"].Sub(at["hangs "+name+" running"])
 		t.Logf("%s was given up after %s", name, took)
-		if i == 0 && took < 5*time.Second || took > 7*time.Second {
+		if i == 0 && took < 5*time.Second || took > 7*time.Second && report.Results[i].Verdict != smoke.Passed {
 			t.Errorf("%s was given up after %s, want 5 s ± 2 s", name, took)
 		}
 	}
