@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/archmage-build/archmage/internal/embedded/embeddedtest"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/worker/hosttest"
@@ -197,7 +199,12 @@ func (s *site) record(t testing.TB) map[string]child {
 func (s *site) tagged(t *testing.T, tag string) bool {
 	t.Helper()
 	host, name, _ := strings.Cut(s.repo, "/")
-	resp, err := registrytest.HTTP.Get("http://" + host + "/v2/" + name + "/manifests/" + tag)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+host+"/v2/"+name+"/manifests/"+tag, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", ocispecs.MediaTypeImageManifest+", "+ocispecs.MediaTypeImageIndex)
+	resp, err := registrytest.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
