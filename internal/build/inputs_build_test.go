@@ -78,7 +78,7 @@ func (p *project) base(t *testing.T, tag, dockerfile string, files map[string]st
 		sub.write(t, name, text)
 	}
 	sub.write(t, "Dockerfile", dockerfile)
-	r := &rig{t: t, client: p.rig.client, host: p.rig.host, dir: dir, env: map[string]string{}, inputs: inputs.NewReader(nil, "")}
+	r := &rig{t: t, client: p.rig.client, host: p.rig.host, dir: dir, env: map[string]string{}, inputs: inputs.NewReader(nil, "", os.Environ())}
 	res, err := r.try(r.spec(""))
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ type solved struct {
 func (p *project) solve(t *testing.T, spec, state string) solved {
 	t.Helper()
 	r := *p.rig
-	r.t, r.inputs = t, inputs.NewReader(registryClient(t, p.rig.host), state)
+	r.t, r.inputs = t, inputs.NewReader(registryClient(t, p.rig.host), state, os.Environ())
 	o := r.options()
 	epoch := epoch2001
 	o.Epoch = &epoch

@@ -117,7 +117,7 @@ func rigOn(t *testing.T, address, dir string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return &rig{t: t, client: c, host: host, env: map[string]string{}, dir: dir, inputs: inputs.NewReader(registryClient(t, host), t.TempDir())}
+	return &rig{t: t, client: c, host: host, env: map[string]string{}, dir: dir, inputs: inputs.NewReader(registryClient(t, host), t.TempDir(), os.Environ())}
 }
 
 // registryClient talks to the registry of a test.
@@ -132,7 +132,7 @@ func registryClient(t *testing.T, host string) *registry.Client {
 
 func (r *rig) options() Options {
 	if r.inputs == nil {
-		r.inputs = inputs.NewReader(registryClient(r.t, r.host), r.t.TempDir())
+		r.inputs = inputs.NewReader(registryClient(r.t, r.host), r.t.TempDir(), os.Environ())
 	}
 	o := Options{
 		Dir: r.dir,

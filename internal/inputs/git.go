@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ const gitTimeout = 30 * time.Second
 
 // gitRefs answers for git repositories, each asked for once a release.
 type gitRefs struct {
+	// environ is git's environment, which has its logins.
+	environ []string
+
 	mu    sync.Mutex
 	known map[string]*gitAnswer
 }
@@ -54,12 +58,12 @@ func (g *gitRefs) answer(src *pb.SourceOp) (a *gitAnswer, url, ref, subdir strin
 // commit returns the commit that a git source has now.
 func (g *gitRefs) commit(ctx context.Context, src *pb.SourceOp) (string, error) {
 	a, url, ref, _ := g.answer(src)
-	a.once.Do(func() { a.commit, a.err = lsRemote(ctx, url, ref) })
+	a.once.Do(func() { a.commit, a.err = g.lsRemote(ctx, url, ref) })
 	return a.commit, a.err
 }
 
 // lsRemote asks a server for the commit of a branch or tag.
-func lsRemote(ctx context.Context, url, ref string) (string, error) {
+func (g *gitRefs) lsRemote(ctx context.Context, url, ref string) (string, error) {
 	if fullCommit.MatchString(ref) {
 		return ref, nil
 	}
@@ -67,7 +71,7 @@ func lsRemote(ctx context.Context, url, ref string) (string, error) {
 	if ref != "" {
 		args = []string{"ls-remote", "--", url, ref, ref + "^{}"}
 	}
-	out, err := runGit(ctx, "", args...)
+	out, err := g.run(ctx, "", args...)
 	if err != nil {
 		return "", err
 	}
@@ -98,20 +102,20 @@ func (g *gitRefs) file(ctx context.Context, src *pb.SourceOp, name string, limit
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if _, err := runGit(ctx, dir, "init", "-q", "--bare"); err != nil {
+	if _, err := g.run(ctx, dir, "init", "-q", "--bare"); err != nil {
 		return nil, err
 	}
-	if _, err := runGit(ctx, dir, "fetch", "-q", "--depth=1", "--", url, commit); err != nil {
+	if _, err := g.run(ctx, dir, "fetch", "-q", "--depth=1", "--", url, commit); err != nil {
 		// Some servers give out nothing but branches and tags.
 		if ref == "" {
 			ref = "HEAD"
 		}
-		if _, err := runGit(ctx, dir, "fetch", "-q", "--depth=1", "--", url, ref); err != nil {
+		if _, err := g.run(ctx, dir, "fetch", "-q", "--depth=1", "--", url, ref); err != nil {
 			return nil, err
 		}
 	}
 	at := strings.TrimPrefix(path.Join("/", subdir, name), "/")
-	entry, err := runGit(ctx, dir, "ls-tree", commit, "--", at)
+	entry, err := g.run(ctx, dir, "ls-tree", commit, "--", at)
 	if err != nil {
 		return nil, err
 	}
@@ -121,14 +125,14 @@ func (g *gitRefs) file(ctx context.Context, src *pb.SourceOp, name string, limit
 	case mode == "120000":
 		return nil, fmt.Errorf("%s is a link", name)
 	}
-	out, err := runGit(ctx, dir, "cat-file", "blob", commit+":"+at)
+	out, err := g.run(ctx, dir, "cat-file", "blob", commit+":"+at)
 	if int64(len(out)) > limit {
 		out = out[:limit]
 	}
 	return out, err
 }
 
-func runGit(ctx context.Context, dir string, args ...string) ([]byte, error) {
+func (g *gitRefs) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "git", args...)
@@ -136,7 +140,7 @@ func runGit(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	if dir == "" {
 		cmd.Dir = os.TempDir() // not within a repository whose settings would count
 	}
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+	cmd.Env = append(slices.Clone(g.environ), "GIT_TERMINAL_PROMPT=0")
 	if dir != "" {
 		cmd.Env = append(cmd.Env, "GIT_DIR="+dir)
 	}

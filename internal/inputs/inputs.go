@@ -114,9 +114,9 @@ type Reader struct {
 }
 
 // NewReader returns a reader that keeps what it remembers between releases below
-// dir; registry may be nil, then no base image is known.
-func NewReader(registry Registry, dir string) *Reader {
-	r := &Reader{registry: registry, memory: memory{dir}, sent: map[string]*sentFiles{}}
+// dir; registry may be nil, then no base image is known. git is run in environ.
+func NewReader(registry Registry, dir string, environ []string) *Reader {
+	r := &Reader{registry: registry, memory: memory{dir}, sent: map[string]*sentFiles{}, git: gitRefs{environ: environ}}
 	r.images = images{registry: registry, memory: r.memory, known: map[string]*imageAnswer{}}
 	return r
 }

@@ -142,9 +142,9 @@ func TestKeyChangesWithAmbiguity(t *testing.T) {
 	dir := t.TempDir()
 	key := func(fresh bool, l []*listing) string {
 		t.Helper()
-		r := NewReader(nil, dir)
+		r := NewReader(nil, dir, os.Environ())
 		if fresh {
-			r = NewReader(nil, t.TempDir())
+			r = NewReader(nil, t.TempDir(), os.Environ())
 		}
 		k, err := r.key("/ctx", l)
 		if err != nil {
@@ -192,7 +192,7 @@ func FuzzSent(f *testing.F) {
 
 func TestRecall(t *testing.T) {
 	t.Parallel()
-	r := NewReader(nil, t.TempDir())
+	r := NewReader(nil, t.TempDir(), os.Environ())
 	in := Inputs{Parts: map[string]string{"file context/a": "1"}}
 	in.seal()
 	if got := r.Recall("app linux/amd64", in.Digest); got != nil {
@@ -296,7 +296,7 @@ func TestUnreadable(t *testing.T) {
 		},
 		Dirs: map[string]string{"context": dir, "dockerfile": dir},
 	}
-	_, err = NewReader(nil, "").Read(t.Context(), b)
+	_, err = NewReader(nil, "", os.Environ()).Read(t.Context(), b)
 	if want := "reading " + filepath.Join(dir, "a") + " of the build context: permission denied"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -322,14 +322,14 @@ func TestGitCommit(t *testing.T) {
 	git("commit", "-q", "--allow-empty", "-m", "two")
 	two := git("rev-parse", "HEAD")
 	for ref, want := range map[string]string{"": two, "main": two, "v1": one, "feature/main": one, "refs/heads/main": two, one: one} {
-		if got, err := lsRemote(t.Context(), repo, ref); err != nil || got != want {
+		if got, err := (&gitRefs{environ: os.Environ()}).lsRemote(t.Context(), repo, ref); err != nil || got != want {
 			t.Errorf("%q is %s, %v; want %s", ref, got, err, want)
 		}
 	}
-	if got, err := lsRemote(t.Context(), repo, "nothing"); err == nil {
+	if got, err := (&gitRefs{environ: os.Environ()}).lsRemote(t.Context(), repo, "nothing"); err == nil {
 		t.Errorf("a branch that is not there is %s", got)
 	}
-	if got, err := lsRemote(t.Context(), filepath.Join(repo, "nowhere"), "main"); err == nil {
+	if got, err := (&gitRefs{environ: os.Environ()}).lsRemote(t.Context(), filepath.Join(repo, "nowhere"), "main"); err == nil {
 		t.Errorf("a repository that is not there has %s", got)
 	}
 }
@@ -354,7 +354,7 @@ func TestOffline(t *testing.T) {
 	dir := t.TempDir()
 	reg := &silent{digest: first}
 	ask := func(offline bool) (digest.Digest, []OldBase, error) {
-		r := NewReader(reg, dir)
+		r := NewReader(reg, dir, nil)
 		if offline {
 			r.Offline(func(err error) bool { return errors.Is(err, cut) })
 		}

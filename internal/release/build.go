@@ -124,7 +124,7 @@ func (w *Workspace) solves(p *plan.Plan, client *registry.Client, r *journal.Rec
 			Strip:            p.Release.Attestations == "strip",
 			Registry:         client,
 			Scratch:          w.path("tmp", r.ID),
-			Inputs:           inputs.NewReader(client, w.path("inputs")),
+			Inputs:           inputs.NewReader(client, w.path("inputs"), w.Environ),
 		},
 		done:     map[*plan.Build]*outcome{},
 		prepared: map[*plan.Target]*preparation{},
