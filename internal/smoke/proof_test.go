@@ -57,7 +57,7 @@ func TestWhatIsProven(t *testing.T) {
 						t.Fatalf("%s: %q", what, s)
 					}
 					var e *NotProvenError // plain is built for it too
-					if err := r.Err(Policy{Require: required}); !errors.As(err, &e) || strings.Contains(err.Error(), "app for") == want || !strings.Contains(err.Error(), "plain for linux/arm/v6") {
+					if err := r.Err(Policy{Require: required}); !errors.As(err, &e) || strings.Contains(err.Error(), "app linux") == want || !strings.Contains(err.Error(), "plain linux/arm/v6 must") {
 						t.Fatalf("%s: %v", what, err)
 					}
 					if err := r.Err(Policy{}); err != nil {

@@ -112,11 +112,11 @@ func TestPolicy(t *testing.T) {
 		policy Policy
 		want   string
 	}{
-		{"a required device failed", sample(t), Policy{}, "app on door: failed: exit code 3"},
+		{"a required device failed", sample(t), Policy{}, "app linux/arm/v6 failed on door"},
 		{"optional ones may be away", good, Policy{}, ""},
-		{"emulation forbidden", good, Policy{Emulation: "forbid"}, "app on lab: emulated"},
+		{"emulation forbidden", good, Policy{Emulation: "forbid"}, "app linux/arm64 ran under emulation on lab"},
 		{"emulation allowed", good, Policy{Emulation: "allow"}, ""},
-		{"required, no device", good, Policy{Require: platform("linux/amd64")}, "app for linux/amd64 is required to pass on a device: no device"},
+		{"required, no device", good, Policy{Require: platform("linux/amd64")}, "app linux/amd64 must pass on a device (require_devices): no device"},
 		{"required, emulated", good, Policy{Require: platform("linux/arm64")}, "emulated on lab"},
 		{"required, not built", good, Policy{Require: platform("linux/386")}, ""},
 	} {
