@@ -168,7 +168,7 @@ func TestFourDevices(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, got[name], want)
 		}
 	}
-	if err := report.Err(smoke.Policy{}); err == nil || !strings.Contains(err.Error(), "app on v7: wrong platform") || strings.Contains(err.Error(), "pc") {
+	if err := report.Err(smoke.Policy{}); err == nil || !strings.Contains(err.Error(), "app linux/arm/v7 is for another platform than v7") || strings.Contains(err.Error(), "pc") {
 		t.Errorf("the policy says %v", err)
 	}
 	if len(report.Unproven) != 1 || report.Unproven[0].Platform != "linux/arm/v7" {
