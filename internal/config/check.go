@@ -189,7 +189,7 @@ func (c *Config) checkDevice(d *Device) hcl.Diagnostics {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: at(d.Body, attr, -1)})
 	}
 	switch {
-	case d.Host == "" && d.Worker == "" && misspelt(d.Body, "host", "worker"):
+	case d.Host == "" && d.Worker == "" && misspelt(d.Body, "host", "hosts", "worker"):
 		// Said already, where the attribute is.
 	case d.Host == "" && d.Worker == "":
 		fail("host", "Device without a host", "Device %q does not say where it is. Add host = \"pi@door.lan\", host = \"local\" or worker = \"NAME\".", d.Name)

@@ -133,7 +133,11 @@ func chooseDevices(devices []*config.Device, names []string) ([]*config.Device, 
 func (w *Workspace) lookAt(ctx context.Context, f *fleetOfDevices, p *plan.Plan, spec *config.Device) deviceView {
 	v := deviceView{Name: spec.Name, Host: spec.Host, Worker: spec.Worker, Optional: spec.Optional}
 	fail := func(err error) deviceView {
-		v.Error, v.err = err.Error(), err
+		v.Error, v.reason, v.err = err.Error(), err.Error(), err
+		var own *device.Error
+		if errors.As(err, &own) {
+			v.reason = own.Reason()
+		}
 		if r, ok := err.(interface{ Remedy() string }); ok {
 			v.Remedy = r.Remedy()
 		}

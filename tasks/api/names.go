@@ -37,7 +37,7 @@ func Version() string { return release.Version }
 
 // taskNames are the tasks that mage has, in lower case.
 var taskNames = []string{
-	"annotate", "assemble", "build", "devices", "doctor", "down", "explain", "init", "inspect", "plan", "push", "release", "releases", "reproduce", "rollback", "smoke", "up", "wipe", "workers",
+	"annotate", "assemble", "build", "devices", "doctor", "down", "explain", "init", "inspect", "plan", "push", "release", "releases", "report", "reproduce", "rollback", "smoke", "up", "wipe", "workers",
 }
 
 // HasFlags reports whether mage reads flags behind a task of ours.

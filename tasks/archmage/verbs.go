@@ -252,11 +252,16 @@ func (a *app) report() *cobra.Command {
 	o := &api.ReportOptions{}
 	c := a.verb("look", "report [RELEASE]", "Write one HTML page of a release", a.words(api.ReleaseNames, 1), func(ctx context.Context, words []string) error {
 		o.Project = a.project
-		if len(words) > 0 {
+		if len(words) == 1 {
+			if o.Release != "" && o.Release != words[0] {
+				return &usageError{fmt.Sprintf("there are two releases, %q and %q", words[0], o.Release), "name one"}
+			}
 			o.Release = words[0]
 		}
 		return api.Report(ctx, *o)
 	})
+	c.Flags().StringVar(&o.Release, "release", "", "the id of a release, or its beginning, instead of the newest")
+	must(c.RegisterFlagCompletionFunc("release", a.words(api.ReleaseNames, 0)))
 	c.Flags().StringVarP(&o.Output, "output", "o", "", "the file to write, instead of one in .archmage/reports")
 	return c
 }

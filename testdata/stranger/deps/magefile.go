@@ -48,8 +48,7 @@ func Job(ctx context.Context) {
 var errDenied = errors.New("denied with " + os.Getenv("DENY_TOKEN"))
 
 var gate = archmage.ReleaseOptions{
-	Set: []string{"app.tags=" + os.Getenv("REPO") + ":gate"},
-	Project: archmage.Project{Hooks: []archmage.Hook{
+	Project: archmage.Project{Set: []string{"app.tags=" + os.Getenv("REPO") + ":gate"}, Hooks: []archmage.Hook{
 		archmage.Before("promote", scan), archmage.After("promote", kustomize),
 	}},
 }
