@@ -73,7 +73,7 @@ type Result struct {
 	// Changed are the files that changed while it was built.
 	Changed []string
 	// Steps and Cached count the steps of the Dockerfile; where several platforms
-	// were solved together, those that name this one or none.
+	// were solved together, those that name this one or none, else all.
 	Steps, Cached int
 	Duration      time.Duration
 

@@ -314,21 +314,30 @@ func (p *step) title(platform string) string {
 }
 
 // counts are the steps of the Dockerfile for a platform, and how many came from
-// the cache.
+// the cache. Where several are solved together and no step names this one, it
+// shares the steps of the others, so they are all.
 func (s *stream) counts(platform string) (steps, cached int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all, allCached := 0, 0
 	for _, p := range s.steps {
-		switch {
-		case !strings.HasPrefix(p.name, "["), strings.HasPrefix(p.name, "[internal]"), strings.HasPrefix(p.name, "[auth]"):
-			continue
-		case s.together && !p.of(platform):
+		if !strings.HasPrefix(p.name, "[") || strings.HasPrefix(p.name, "[internal]") || strings.HasPrefix(p.name, "[auth]") {
 			continue
 		}
-		steps++
+		own := !s.together || p.of(platform)
+		all++
+		if own {
+			steps++
+		}
 		if p.cached {
-			cached++
+			allCached++
+			if own {
+				cached++
+			}
 		}
+	}
+	if steps == 0 {
+		return all, allCached
 	}
 	return steps, cached
 }

@@ -75,15 +75,17 @@ func (w *Workspace) showWritten(p *plan.Plan, r *journal.Record, o Results) erro
 // showReleased is the end of a release: the table for people and a summary, a
 // line a tag for machines.
 func (w *Workspace) showReleased(ctx context.Context, p *plan.Plan, client *registry.Client, r *journal.Record, o Results) error {
-	w.keepReport(ctx, p, client, r)
-	if err := w.builtTable(r); err != nil {
-		return err
-	}
 	moved := 0
 	for _, m := range r.Moves {
 		if m.Previous != m.Digest {
 			moved++
 		}
+	}
+	if moved > 0 { // else the page of the release before says all
+		w.keepReport(ctx, p, client, r)
+	}
+	if err := w.builtTable(r); err != nil {
+		return err
 	}
 	what := fmt.Sprintf("%d of %s moved", moved, count(len(r.Moves), "tag"))
 	if moved == 0 {
@@ -115,7 +117,9 @@ func (w *Workspace) showReleased(ctx context.Context, p *plan.Plan, client *regi
 	}
 	w.detail("stages", w.stages())
 	w.detail("record", w.relative(w.path("releases", r.ID+".json")))
-	w.detail("report", w.relative(w.path("reports", r.ID+".html")))
+	if moved > 0 {
+		w.detail("report", w.relative(w.path("reports", r.ID+".html")))
+	}
 	if r.Smoke != nil {
 		w.detail("logs", w.relative(w.path("smoke")))
 	}
