@@ -26,7 +26,8 @@ import (
 
 // Together groups builds that a worker may be asked for in one solve: those of one
 // target that differ in nothing but the platform, wait for no other build, have no
-// attestations and are pushed, not written to files. In one solve the context is sent once, and exported once.
+// attestations and are pushed, not written to files. In one solve the context is
+// sent once, and exported once.
 func Together(builds []*plan.Build, o Options) [][]*plan.Build {
 	type group struct {
 		builds []*plan.Build
