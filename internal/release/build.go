@@ -53,6 +53,13 @@ func (w *Workspace) Build(ctx context.Context, o BuildOptions) error {
 	})
 }
 
+// checkout is what is built and the time that its images have.
+func (w *Workspace) checkout(ctx context.Context) (*build.Checkout, *time.Time, error) {
+	c := build.ReadCheckout(ctx, w.Dir)
+	epoch, err := c.Epoch(w.LookupEnv)
+	return c, epoch, err
+}
+
 // build gives every build of the plan, from an earlier run or solved now, and
 // returns the record of them.
 func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Client, o Reuse) (*journal.Record, error) {
@@ -61,8 +68,7 @@ func (w *Workspace) build(ctx context.Context, p *plan.Plan, client *registry.Cl
 	past := history{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		checkout = build.ReadCheckout(gctx, w.Dir)
-		epoch, err = checkout.Epoch(w.LookupEnv)
+		checkout, epoch, err = w.checkout(gctx)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })

@@ -32,8 +32,7 @@ func (w *Workspace) rehearse(ctx context.Context, o BuildOptions) error {
 	var probes []probe
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		checkout = build.ReadCheckout(gctx, w.Dir)
-		epoch, err = checkout.Epoch(w.LookupEnv)
+		checkout, epoch, err = w.checkout(gctx)
 		return err
 	})
 	g.Go(func() error { probes = w.probes(gctx, p, client); return nil })

@@ -1,7 +1,6 @@
 package release
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -19,7 +18,6 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/archmage-build/archmage/internal/journal"
-	"github.com/archmage-build/archmage/internal/plan"
 	"github.com/archmage-build/archmage/internal/registry"
 	"github.com/archmage-build/archmage/internal/registry/registrytest"
 	"github.com/archmage-build/archmage/internal/ui"
@@ -150,7 +148,7 @@ func (p *pair) release(content string) (said string, err error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	err = releaseChildren(p.t.Context(), ws, pl, client, children)
+	err = releaseChildren(p.t.Context(), ws, pl, client, children, false)
 	ws.status.Close()
 	said = errs.String() + out.String()
 	if err != nil {
@@ -159,36 +157,8 @@ func (p *pair) release(content string) (said string, err error) {
 	return said, err
 }
 
-func releaseChildren(ctx context.Context, ws *Workspace, p *plan.Plan, client *registry.Client, children []*journal.Child) error {
-	if err := ws.closeOpen(ctx, p, client); err != nil {
-		return err
-	}
-	r, err := ws.begin(p, nil, false)
-	if err != nil {
-		return err
-	}
-	if err := ws.readBefore(ctx, p, client, r); err != nil {
-		return err
-	}
-	for _, child := range children {
-		r.Target("app").Put(child, []string{"linux/amd64", "linux/arm64"})
-	}
-	if err := r.Advance(journal.Built); err != nil {
-		return err
-	}
-	if err := ws.assemble(ctx, p, client, r); err != nil {
-		return err
-	}
-	tr := r.Target("app")
-	tr.Inspected = &journal.Check{Index: tr.Index, Passed: true}
-	if err := r.Advance(journal.Assembled); err != nil {
-		return err
-	}
-	return ws.publish(ctx, p, client, r, PushOptions{}, true)
-}
-
-// A target in two registries (sampled; -kill-step=1 tries each request): whichever request of whichever of them fails, once
-// or from then on, the tags of both are those of one release, or the ones that
+// A target in two registries (sampled; -kill-step=1 tries each request): whichever
+// request of whichever of them fails, once or from then on, the tags of both are those of one release, or the ones that
 // could not be put back are named; and the next run makes all of them its own.
 func TestRegistriesFailInTurn(t *testing.T) {
 	t.Parallel()

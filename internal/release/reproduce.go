@@ -204,8 +204,7 @@ func (w *Workspace) rebuild(ctx context.Context, s Selection, was *journal.Recor
 		return nil, nil, err
 	}
 	defer display.Close()
-	checkout := build.ReadCheckout(ctx, w.Dir)
-	epoch, err := checkout.Epoch(w.LookupEnv)
+	checkout, epoch, err := w.checkout(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,8 +40,7 @@ func (w *Workspace) Why(ctx context.Context, o PlanOptions) error {
 	var epoch *time.Time
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		checkout = build.ReadCheckout(gctx, w.Dir)
-		epoch, err = checkout.Epoch(w.LookupEnv)
+		checkout, epoch, err = w.checkout(gctx)
 		return err
 	})
 	g.Go(func() error { return w.registries(gctx, p, client) })

@@ -306,38 +306,44 @@ func (c *clone) release(version, content string, force bool, at int, after bool,
 		children = append(children, &journal.Child{Platform: "linux/" + arch, Repository: c.host + "/app", Digest: img.Pushed.Digest, MediaType: img.Pushed.MediaType, Size: img.Pushed.Size})
 	}
 	return c.do(at, after, hook, func(ctx context.Context, ws *Workspace, client *registry.Client) error {
-		if err := ws.closeOpen(ctx, p, client); err != nil {
-			return err
-		}
-		r, err := ws.begin(p, nil, false)
-		if err != nil {
-			return err
-		}
-		if err := ws.readBefore(ctx, p, client, r); err != nil {
-			return err
-		}
+		return releaseChildren(ctx, ws, p, client, children, force)
+	})
+}
+
+// releaseChildren is a release of what was built, of which only building, inspecting
+// and proving are left out.
+func releaseChildren(ctx context.Context, ws *Workspace, p *plan.Plan, client *registry.Client, children []*journal.Child, force bool) error {
+	if err := ws.closeOpen(ctx, p, client); err != nil {
+		return err
+	}
+	r, err := ws.begin(p, nil, false)
+	if err != nil {
+		return err
+	}
+	if err := ws.readBefore(ctx, p, client, r); err != nil {
+		return err
+	}
+	if err := r.Save(); err != nil {
+		return err
+	}
+	for _, child := range children {
+		r.Target("app").Put(child, []string{"linux/amd64", "linux/arm64"})
 		if err := r.Save(); err != nil {
 			return err
 		}
-		for _, child := range children {
-			r.Target("app").Put(child, []string{"linux/amd64", "linux/arm64"})
-			if err := r.Save(); err != nil {
-				return err
-			}
-		}
-		if err := r.Advance(journal.Built); err != nil {
-			return err
-		}
-		if err := ws.assemble(ctx, p, client, r); err != nil {
-			return err
-		}
-		tr := r.Target("app")
-		tr.Inspected = &journal.Check{Index: tr.Index, Passed: true}
-		if err := r.Advance(journal.Assembled); err != nil {
-			return err
-		}
-		return ws.publish(ctx, p, client, r, PushOptions{Force: force}, true)
-	})
+	}
+	if err := r.Advance(journal.Built); err != nil {
+		return err
+	}
+	if err := ws.assemble(ctx, p, client, r); err != nil {
+		return err
+	}
+	tr := r.Target("app")
+	tr.Inspected = &journal.Check{Index: tr.Index, Passed: true}
+	if err := r.Advance(journal.Assembled); err != nil {
+		return err
+	}
+	return ws.publish(ctx, p, client, r, PushOptions{Force: force}, true)
 }
 
 func (c *clone) rollback(version, to string, force bool, at int, after bool) ended {
