@@ -15,7 +15,7 @@ import (
 )
 
 // noChecksum is what the daemon says of a COPY or ADD whose source is not there:
-// it names the source, among names of its own.
+// it names the source, among private names.
 var noChecksum = regexp.MustCompile(`^failed to (?:calculate checksum|compute cache key).*: "?(/[^"]*?)"?: not found$`)
 
 // absent says of a step that copies what is not there where it was looked for,
